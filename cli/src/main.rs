@@ -1,0 +1,2 @@
+//! The `spark` binary.
+fn main() {}
