@@ -1,1 +1,26 @@
-//! Placeholder, being written.
+//! The words Spark's processes use with each other: message kinds, subjects, envelope headers and their bytes.
+//!
+//! This crate refuses to know the broker, the clock, the network, files and threads: it turns values into bytes and back.
+//! Read in this order: [`time`] and [`decimal`] (units), [`instrument`] (symbols), [`codec`] (bytes), the message
+//! modules, [`subject`] (where a message travels) and [`catalogue`] (everything in one list, for tools).
+
+pub mod alerts;
+pub mod catalogue;
+pub mod codec;
+pub mod control;
+pub mod decimal;
+pub mod header;
+pub mod instrument;
+pub mod market;
+pub mod parked;
+pub mod portfolio;
+pub mod schema;
+pub mod subject;
+pub mod telemetry;
+pub mod time;
+
+pub use codec::{DecodeError, Kind, Message, decode, encode, encode_into};
+pub use decimal::{DecimalColumn, Fixed};
+pub use instrument::{Instrument, InstrumentTable, Venue};
+pub use rust_decimal::Decimal;
+pub use time::Timestamp;

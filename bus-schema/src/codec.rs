@@ -1,0 +1,167 @@
+//! Bytes: MessagePack maps with field names, so that any language reads them and fields can be added.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Payloads above this are refused before they are decoded. The broker's own limit is the same.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// A message kind with its version, written `tick_batch.v1` in the `Spark-Kind` header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// Snake-case name.
+    pub name: &'static str,
+    /// Version, from 1. A new version is needed when an old reader would misread the new bytes.
+    pub version: u16,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.v{}", self.name, self.version)
+    }
+}
+
+/// A value that travels on the bus.
+pub trait Message: Serialize + DeserializeOwned + JsonSchema {
+    /// Name and version for the `Spark-Kind` header.
+    const KIND: Kind;
+
+    /// What types cannot say: equal column lengths, positive prices, non-empty names.
+    ///
+    /// # Errors
+    /// A sentence that names the field and the value.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Why bytes are not the message that was expected. Such a message is parked, alone.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// No `Spark-Kind` header.
+    #[error("no Spark-Kind header; expected {expected}")]
+    MissingKind {
+        /// What the reader wanted.
+        expected: Kind,
+    },
+    /// Another kind than the subject carries.
+    #[error("kind {got:?} on a subject that carries {expected}")]
+    WrongKind {
+        /// What the reader wanted.
+        expected: Kind,
+        /// What the header said.
+        got: String,
+    },
+    /// The right kind in a version that this build does not know.
+    #[error("{got} is a version that this build does not know; it reads {expected}")]
+    UnknownVersion {
+        /// What the reader knows.
+        expected: Kind,
+        /// What the header said.
+        got: String,
+    },
+    /// Larger than [`PAYLOAD_BYTES_MAX`].
+    #[error("{size} bytes, above the limit of {PAYLOAD_BYTES_MAX}")]
+    TooLarge {
+        /// Payload size.
+        size: usize,
+    },
+    /// Not MessagePack, cut short, or with a field of another type.
+    #[error("malformed {kind}")]
+    Malformed {
+        /// What was being read.
+        kind: Kind,
+        /// What the decoder met.
+        #[source]
+        source: rmp_serde::decode::Error,
+    },
+    /// Bytes after the end of the value.
+    #[error("{count} bytes after the end of a {kind}")]
+    TrailingBytes {
+        /// What was being read.
+        kind: Kind,
+        /// How many.
+        count: usize,
+    },
+    /// Well-formed but impossible.
+    #[error("impossible {kind}: {what}")]
+    Invalid {
+        /// What was being read.
+        kind: Kind,
+        /// Field and value.
+        what: String,
+    },
+}
+
+impl DecodeError {
+    /// A short, stable word for metrics and parked messages.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::MissingKind { .. } => "missing_kind",
+            Self::WrongKind { .. } => "wrong_kind",
+            Self::UnknownVersion { .. } => "unknown_version",
+            Self::TooLarge { .. } => "too_large",
+            Self::Malformed { .. } => "malformed",
+            Self::TrailingBytes { .. } => "trailing_bytes",
+            Self::Invalid { .. } => "invalid",
+        }
+    }
+}
+
+/// Encodes into a fresh buffer.
+#[must_use]
+pub fn encode<T: Message>(message: &T) -> Vec<u8> {
+    let mut buffer = Vec::with_capacity(256);
+    encode_into(&mut buffer, message);
+    buffer
+}
+
+/// Appends the encoded message to `buffer`, for hot paths that reuse it.
+pub fn encode_into<T: Message>(buffer: &mut Vec<u8>, message: &T) {
+    message
+        .serialize(&mut rmp_serde::Serializer::new(buffer).with_struct_map())
+        .expect("writing to memory cannot fail and every message type has string keys");
+}
+
+/// Decodes and validates.
+///
+/// # Errors
+/// [`DecodeError`], which says what was wrong; nothing panics on any bytes.
+pub fn decode<T: Message>(kind_header: Option<&str>, payload: &[u8]) -> Result<T, DecodeError> {
+    check_kind(T::KIND, kind_header)?;
+    decode_payload(payload)
+}
+
+fn check_kind(expected: Kind, header: Option<&str>) -> Result<(), DecodeError> {
+    let Some(got) = header else { return Err(DecodeError::MissingKind { expected }) };
+    let (name, version) = got.rsplit_once(".v").unwrap_or((got, ""));
+    if name != expected.name {
+        return Err(DecodeError::WrongKind { expected, got: got.to_owned() });
+    }
+    if version.parse() != Ok(expected.version) {
+        return Err(DecodeError::UnknownVersion { expected, got: got.to_owned() });
+    }
+    Ok(())
+}
+
+/// Decodes and validates a payload whose kind is known by other means.
+///
+/// # Errors
+/// As [`decode`], without the header's part.
+pub fn decode_payload<T: Message>(payload: &[u8]) -> Result<T, DecodeError> {
+    let kind = T::KIND;
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        return Err(DecodeError::TooLarge { size: payload.len() });
+    }
+    let mut rest = payload;
+    let message: T = rmp_serde::from_read(&mut rest).map_err(|source| DecodeError::Malformed { kind, source })?;
+    if !rest.is_empty() {
+        return Err(DecodeError::TrailingBytes { kind, count: rest.len() });
+    }
+    message.validate().map_err(|what| DecodeError::Invalid { kind, what })?;
+    Ok(message)
+}

@@ -1,0 +1,146 @@
+//! Where messages travel. Facts are `noun.past`-like, commands `noun.verb`; tokens never contain dots, blanks or wildcards.
+
+use std::collections::BTreeMap;
+
+use crate::instrument::Venue;
+
+/// High rate, hours of retention.
+pub const FEED: &str = "FEED";
+/// Everything that decides about money, in one total order.
+pub const LEDGER: &str = "LEDGER";
+/// Work queue.
+pub const JOBS: &str = "JOBS";
+/// What could not be handled.
+pub const PARKED: &str = "PARKED";
+
+/// Every trade: `market.ticks.<venue>.<symbol>`.
+pub const TICKS: &str = "market.ticks.>";
+/// Every best bid/ask: `market.quotes.<venue>.<symbol>`.
+pub const QUOTES: &str = "market.quotes.>";
+/// Every exchange call: `telemetry.calls.<exchange>`.
+pub const CALLS: &str = "telemetry.calls.>";
+/// Every heartbeat: `telemetry.heartbeat.<service>`.
+pub const HEARTBEATS: &str = "telemetry.heartbeat.>";
+/// Every connection state: `telemetry.feed.<venue>`.
+pub const FEED_STATUS: &str = "telemetry.feed.>";
+/// The guardrail's windows.
+pub const WINDOWS: &str = "telemetry.windows";
+/// Every balance: `portfolio.balances.<exchange>`.
+pub const BALANCES: &str = "portfolio.balances.>";
+/// Every held-back price: `portfolio.anomaly.<exchange>`.
+pub const ANOMALIES: &str = "portfolio.anomaly.>";
+/// Every alert: `alerts.changed.<name>.<scope>`.
+pub const ALERTS: &str = "alerts.changed.>";
+/// Breaker commands: `control.breaker.<exchange>`.
+pub const BREAKER: &str = "control.breaker.>";
+/// Every parked message: `parked.<process>.<stream>`.
+pub const PARKED_ALL: &str = "parked.>";
+
+/// `market.ticks.<venue>.<symbol>`
+#[must_use]
+pub fn ticks(venue: Venue, symbol: &str) -> String {
+    format!("market.ticks.{venue}.{symbol}")
+}
+
+/// `market.quotes.<venue>.<symbol>`
+#[must_use]
+pub fn quotes(venue: Venue, symbol: &str) -> String {
+    format!("market.quotes.{venue}.{symbol}")
+}
+
+/// `telemetry.calls.<exchange>`
+#[must_use]
+pub fn calls(exchange: Venue) -> String {
+    format!("telemetry.calls.{exchange}")
+}
+
+/// `telemetry.heartbeat.<service>`
+#[must_use]
+pub fn heartbeat(service: &str) -> String {
+    format!("telemetry.heartbeat.{service}")
+}
+
+/// `telemetry.feed.<venue>`
+#[must_use]
+pub fn feed_status(venue: Venue) -> String {
+    format!("telemetry.feed.{venue}")
+}
+
+/// `portfolio.balances.<exchange>`
+#[must_use]
+pub fn balances(exchange: Venue) -> String {
+    format!("portfolio.balances.{exchange}")
+}
+
+/// `portfolio.anomaly.<exchange>`
+#[must_use]
+pub fn anomaly(exchange: Venue) -> String {
+    format!("portfolio.anomaly.{exchange}")
+}
+
+/// `alerts.changed.<name>.<scope>`: the values of the scope in order of their keys, joined by `-`; `all` without a scope.
+#[must_use]
+pub fn alert(name: &str, scope: &BTreeMap<String, String>) -> String {
+    let scope = scope.values().map(|value| token(value)).collect::<Vec<_>>().join("-");
+    format!("alerts.changed.{}.{}", token(name), if scope.is_empty() { "all" } else { &scope })
+}
+
+/// `control.breaker.<exchange>`
+#[must_use]
+pub fn breaker(exchange: Venue) -> String {
+    format!("control.breaker.{exchange}")
+}
+
+/// `parked.<process>.<stream>`
+#[must_use]
+pub fn parked(process: &str, stream: &str) -> String {
+    format!("parked.{}.{}", token(process), token(stream))
+}
+
+/// Turns any text into one subject token: what is not a letter, digit, `-` or `_` becomes `_`.
+#[must_use]
+pub fn token(text: &str) -> String {
+    if text.is_empty() {
+        return "_".to_owned();
+    }
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect()
+}
+
+/// Whether `subject` matches `pattern` (`*` one token, `>` the rest).
+#[must_use]
+pub fn matches(pattern: &str, subject: &str) -> bool {
+    let mut subject = subject.split('.');
+    let mut pattern = pattern.split('.').peekable();
+    while let Some(want) = pattern.next() {
+        match (want, subject.next()) {
+            (">", Some(_)) if pattern.peek().is_none() => return true,
+            ("*", Some(_)) => {}
+            (want, Some(got)) if want == got => {}
+            _ => return false,
+        }
+    }
+    subject.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_match_as_the_broker_matches_them() {
+        let check = |pattern: &str, subject: &str, want: bool| assert_eq!(matches(pattern, subject), want, "{pattern} {subject}");
+        check("market.ticks.>", "market.ticks.binance.BTCUSDT", true);
+        check("market.ticks.>", "market.ticks", false);
+        check("market.*.binance.*", "market.ticks.binance.BTCUSDT", true);
+        check("market.*", "market.ticks.binance", false);
+        check("telemetry.windows", "telemetry.windows", true);
+        check("telemetry.windows", "telemetry.windows.x", false);
+    }
+
+    #[test]
+    fn scope_values_cannot_break_out_of_their_token() {
+        let scope = BTreeMap::from([("exchange".to_owned(), "bin.ance >".to_owned())]);
+        assert_eq!(alert("WSStaleness", &scope), "alerts.changed.WSStaleness.bin_ance__");
+        assert_eq!(alert("SparkUpMissing", &BTreeMap::new()), "alerts.changed.SparkUpMissing.all");
+    }
+}
