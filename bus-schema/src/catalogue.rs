@@ -155,7 +155,15 @@ pub fn entries() -> Vec<Entry> {
             breaker_command,
             "Sets a circuit breaker by hand."
         ),
-        entry!(Parked, PARKED, PARKED_ALL, "parked.{process}.{stream}", &["*"], parked, "A message that could not be handled."),
+        entry!(
+            Parked,
+            PARKED,
+            PARKED_ALL,
+            "parked.{process}.{stream}.{sequence}",
+            &["*"],
+            parked,
+            "A message that could not be handled."
+        ),
     ]
 }
 

@@ -12,3 +12,5 @@ pub const TRACE_PARENT: &str = "traceparent";
 pub const REPLAY_OF: &str = "Spark-Replay-Of";
 /// Compare-and-set on the subject (the broker's own header).
 pub const EXPECTED_LAST_SUBJECT_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+/// Natural key of a decision: of each subject, each revision is stored once.
+pub const REVISION: &str = "Spark-Revision";

@@ -33,7 +33,7 @@ pub const ANOMALIES: &str = "portfolio.anomaly.>";
 pub const ALERTS: &str = "alerts.changed.>";
 /// Breaker commands: `control.breaker.<exchange>`.
 pub const BREAKER: &str = "control.breaker.>";
-/// Every parked message: `parked.<process>.<stream>`.
+/// Every parked message: `parked.<process>.<stream>.<sequence>`.
 pub const PARKED_ALL: &str = "parked.>";
 
 /// `market.ticks.<venue>.<symbol>`
@@ -91,10 +91,10 @@ pub fn breaker(exchange: Venue) -> String {
     format!("control.breaker.{exchange}")
 }
 
-/// `parked.<process>.<stream>`
+/// `parked.<process>.<stream>.<sequence>`: one subject a message, so that each is parked once
 #[must_use]
-pub fn parked(process: &str, stream: &str) -> String {
-    format!("parked.{}.{}", token(process), token(stream))
+pub fn parked(process: &str, stream: &str, sequence: u64) -> String {
+    format!("parked.{}.{}.{sequence}", token(process), token(stream))
 }
 
 /// Turns any text into one subject token: what is not a letter, digit, `-` or `_` becomes `_`.

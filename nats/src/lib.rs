@@ -1,1 +1,41 @@
-//! Placeholder, being written.
+//! The only crate that knows the broker: connection, topology, permissions, publishing, following, the run loop,
+//! checkpoints, parking and the server's launcher. It refuses to know what a message means.
+//!
+//! Read in this order: [`delivery`], [`bus`], [`writer`], [`follower`] (how messages come and go), [`machine`] (what a
+//! decision is), [`run`] (the one loop), [`service`] (what every process gets), then [`server`], [`identities`] and
+//! [`topology`] (how the broker itself is set up).
+
+pub mod bus;
+pub mod checkpoint;
+pub mod delivery;
+mod error;
+pub mod follower;
+pub mod identities;
+pub mod machine;
+pub mod park;
+pub mod permissions;
+pub mod run;
+pub mod server;
+pub mod service;
+pub mod testing;
+pub mod topology;
+pub mod writer;
+
+pub use bus::{Bus, ConnectOptions, Credentials, Meta, PublishError};
+pub use delivery::{Cursor, Delivery};
+pub use error::Error;
+pub use follower::{Follower, Start};
+pub use machine::{Effects, Input, Machine, Reject};
+pub use park::park;
+pub use run::run_machine;
+pub use service::{Service, Status};
+pub use writer::{AppendError, SubjectWriter};
+
+use spark_bus_schema::Timestamp;
+
+/// Now, by this machine's clock. Decisions never call it: their time is the message's.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX))
+}
