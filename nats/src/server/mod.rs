@@ -93,10 +93,24 @@ pub async fn wait_ready(port: u16, limit: Duration) -> Result<(), Error> {
     Ok(())
 }
 
-/// A port that is free right now.
+/// A loopback port that is free right now, below the range from which the system takes ports for outgoing
+/// connections: a server that is restarted on it does not find it taken by somebody's client.
 ///
 /// # Errors
-/// The system has none.
+/// None of the range is free.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    use std::sync::atomic::{AtomicU32, Ordering};
+    const FIRST: u32 = 15_000;
+    const COUNT: u32 = 17_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes start at different places, so that two of them do not try the same ports at the same time.
+    let start = std::process::id().wrapping_mul(7_919);
+    for _ in 0..COUNT {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + offset).unwrap_or(u16::MAX);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "no free port between 15000 and 32000"))
 }
