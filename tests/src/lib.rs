@@ -1,1 +1,4 @@
-//! Placeholder, being written.
+//! End-to-end tests: a real broker, real processes, real sockets. This crate holds what they share.
+
+pub mod system;
+pub mod wait;
