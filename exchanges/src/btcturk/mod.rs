@@ -1,0 +1,284 @@
+//! BTCTurk over REST: `/api/v2` public, `/api/v1` with a key, candles on a host of their own.
+//!
+//! A 401 does not say whether the key or the stamp was wrong. After one, the exchange's clock is read: an offset that
+//! explains the refusal is adopted and the call made once more.
+
+mod types;
+
+use std::sync::Mutex;
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use spark_bus_schema::Venue;
+use tokio::time::Instant;
+
+pub use types::{Balance, Candle, OrderBook, Ticker, Trade};
+
+use crate::binance::CLOCK_AGE_MAX;
+use crate::breaker::{BreakerMode, BreakerState};
+use crate::caller::{Ask, Caller, Effort, Observer, get, lock, now};
+use crate::clock::Skew;
+use crate::config::ApiConfig;
+use crate::error::{Error, ErrorType, classify_btcturk, shorten};
+use crate::http::Reply;
+use crate::signing::{ApiKey, query};
+
+/// BTCTurk takes stamps within 5 s. An offset that changed by more than this explains a 401.
+const SKEW_EVIDENT_MS: i64 = 3_000;
+
+/// A client of BTCTurk's REST interface. One per process: it holds the connections, the allowance and the breaker.
+#[derive(Debug)]
+pub struct BtcTurk {
+    caller: Caller,
+    base_url: String,
+    graph_url: String,
+    key: Mutex<Option<ApiKey>>,
+    skew: Mutex<Skew>,
+    clock_read_at: Mutex<Option<Instant>>,
+}
+
+impl BtcTurk {
+    /// A client; nothing is sent yet. Without a key only the public calls work.
+    ///
+    /// # Errors
+    /// TLS or the HTTP client cannot be set up.
+    pub fn new(config: &ApiConfig, key: Option<ApiKey>, observer: Observer) -> Result<Self, Error> {
+        Ok(Self {
+            caller: Caller::new(Venue::Btcturk, config, observer)?,
+            base_url: config.base_url(Venue::Btcturk).to_owned(),
+            graph_url: config.graph_url().to_owned(),
+            key: Mutex::new(key),
+            skew: Mutex::new(Skew::new()),
+            clock_read_at: Mutex::new(None),
+        })
+    }
+
+    /// Replaces the key, as after a rotation.
+    pub fn set_key(&self, key: Option<ApiKey>) {
+        *lock(&self.key) = key;
+    }
+
+    /// `GET v2/server/time`: the exchange's clock, ms. Each reading also corrects [`BtcTurk::clock_offset_ms`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn server_time(&self) -> Result<i64, Error> {
+        let ask = Ask { operation: "server_time", weight: 1, effort: Effort::Once };
+        let sent = Mutex::new(0);
+        self.caller
+            .call(
+                ask,
+                || {
+                    *lock(&sent) = now().as_millis();
+                    get(Venue::Btcturk, ask.operation, &format!("{}/api/v2/server/time", self.base_url))
+                },
+                |reply| {
+                    let time: types::ServerTime = read_bare(ask.operation, reply)?;
+                    lock(&self.skew).observe(*lock(&sent), now().as_millis(), time.server_time);
+                    *lock(&self.clock_read_at) = Some(Instant::now());
+                    Ok(time.server_time)
+                },
+            )
+            .await
+    }
+
+    /// What is added to our clock in stamps, ms; positive when the exchange is ahead.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> i64 {
+        lock(&self.skew).offset_ms()
+    }
+
+    /// `GET v2/ticker` of all pairs. Rows that cannot be read are left out and counted.
+    ///
+    /// # Errors
+    /// [`Error`]; `parse` when no row can be read.
+    pub async fn ticker(&self) -> Result<Vec<Ticker>, Error> {
+        let ask = Ask { operation: "ticker", weight: 1, effort: Effort::Retried };
+        let url = format!("{}/api/v2/ticker", self.base_url);
+        self.caller
+            .call(
+                ask,
+                || get(Venue::Btcturk, ask.operation, &url),
+                |reply| {
+                    let raw: Vec<Box<RawValue>> = read(ask.operation, reply)?;
+                    crate::http::rows(Venue::Btcturk, ask.operation, &raw)
+                },
+            )
+            .await
+    }
+
+    /// `GET v2/trades`: the last ones of a pair (at most 50 in practice), **newest first**.
+    ///
+    /// # Errors
+    /// [`Error`]; an unknown pair is `server` with code 1037.
+    pub async fn trades(&self, pair: &str, last: u16) -> Result<Vec<Trade>, Error> {
+        let parameters = query(&[("pairSymbol", pair.to_owned()), ("last", last.to_string())]);
+        self.public("trades", &format!("{}/api/v2/trades?{parameters}", self.base_url)).await
+    }
+
+    /// `GET v2/orderbook`: up to 100 levels a side, best first.
+    ///
+    /// # Errors
+    /// [`Error`]; an unknown pair is `server` with code 1037.
+    pub async fn orderbook(&self, pair: &str, limit: u16) -> Result<OrderBook, Error> {
+        let parameters = query(&[("pairSymbol", pair.to_owned()), ("limit", limit.to_string())]);
+        self.public("orderbook", &format!("{}/api/v2/orderbook?{parameters}", self.base_url)).await
+    }
+
+    /// `GET v1/klines/history`: candles of `resolution` (`1 5 15 30 60 240 1D 1W 1M`) that open in `from..=to`, **seconds**.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn klines(&self, pair: &str, resolution: &str, from: i64, to: i64) -> Result<Vec<Candle>, Error> {
+        let parameters = query(&[
+            ("symbol", pair.to_owned()),
+            ("resolution", resolution.to_owned()),
+            ("from", from.to_string()),
+            ("to", to.to_string()),
+        ]);
+        let url = format!("{}/v1/klines/history?{parameters}", self.graph_url);
+        let ask = Ask { operation: "klines", weight: 1, effort: Effort::Retried };
+        self.caller
+            .call(
+                ask,
+                || get(Venue::Btcturk, ask.operation, &url),
+                |reply| {
+                    let columns: types::CandleColumns = read_bare(ask.operation, reply)?;
+                    columns.rows().map_err(|(error_type, what)| failure(ask.operation, error_type, what))
+                },
+            )
+            .await
+    }
+
+    /// `GET v1/ohlcs`: daily candles that open in `from..=to`, **seconds**.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn ohlcs(&self, pair: &str, from: i64, to: i64) -> Result<Vec<Candle>, Error> {
+        let parameters = query(&[("pair", pair.to_owned()), ("from", from.to_string()), ("to", to.to_string())]);
+        let url = format!("{}/v1/ohlcs?{parameters}", self.graph_url);
+        let ask = Ask { operation: "ohlcs", weight: 1, effort: Effort::Retried };
+        self.caller.call(ask, || get(Venue::Btcturk, ask.operation, &url), |reply| read_bare(ask.operation, reply)).await
+    }
+
+    /// `GET v1/users/balances`. Signed.
+    ///
+    /// # Errors
+    /// [`Error`]; `auth` without a key or with a refused one.
+    pub async fn balances(&self) -> Result<Vec<Balance>, Error> {
+        if lock(&self.key).is_none() {
+            return Err(failure("balances", ErrorType::Auth, "no API key is configured"));
+        }
+        let stale = lock(&self.clock_read_at).is_none_or(|read_at| read_at.elapsed() > CLOCK_AGE_MAX);
+        if stale && let Err(error) = self.server_time().await {
+            // The old offset, or none, may still do; if not, the exchange will say so.
+            tracing::debug!(%error, "the exchange's clock could not be read");
+        }
+        let offset_used = self.clock_offset_ms();
+        match self.signed("balances", "/api/v1/users/balances").await {
+            Err(error) if matches!(error.error_type, ErrorType::Auth | ErrorType::Clock) && error.http_status.is_some() => {
+                self.correct_clock_or(error, offset_used).await?;
+                self.signed("balances", "/api/v1/users/balances").await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// After a 401: adopts the offset read now when the old one explains the refusal, else gives the refusal back.
+    async fn correct_clock_or(&self, refusal: Error, offset_used: i64) -> Result<(), Error> {
+        let before = lock(&self.skew).clone();
+        lock(&self.skew).forget();
+        let read = self.server_time().await;
+        let moved = (self.clock_offset_ms() - offset_used).abs();
+        if read.is_err() || (moved < SKEW_EVIDENT_MS && refusal.error_type == ErrorType::Auth) {
+            *lock(&self.skew) = before;
+            return Err(refusal);
+        }
+        tracing::warn!(exchange = "btcturk", offset_ms = self.clock_offset_ms(), "clock skew corrected after a refusal");
+        Ok(())
+    }
+
+    /// Sets the circuit breaker by hand, or back to automatic.
+    pub fn set_breaker(&self, mode: BreakerMode) {
+        self.caller.set_breaker(mode);
+    }
+
+    /// Who decides over the circuit breaker, and what a call would meet now.
+    #[must_use]
+    pub fn breaker(&self) -> (BreakerMode, BreakerState) {
+        self.caller.breaker()
+    }
+
+    async fn public<T: DeserializeOwned>(&self, operation: &'static str, url: &str) -> Result<T, Error> {
+        let ask = Ask { operation, weight: 1, effort: Effort::Retried };
+        self.caller.call(ask, || get(Venue::Btcturk, operation, url), |reply| read(operation, reply)).await
+    }
+
+    async fn signed<T: DeserializeOwned>(&self, operation: &'static str, path: &str) -> Result<T, Error> {
+        let ask = Ask { operation, weight: 1, effort: Effort::Retried };
+        self.caller.call(ask, || self.signed_request(operation, path), |reply| read(operation, reply)).await
+    }
+
+    fn signed_request(&self, operation: &'static str, path: &str) -> Result<reqwest::Request, Error> {
+        let refuse = |what: String| failure(operation, ErrorType::Auth, what);
+        let key = lock(&self.key).clone().ok_or_else(|| refuse("no API key is configured".to_owned()))?;
+        let stamp = now().as_millis() + self.clock_offset_ms();
+        let signature = key.sign_btcturk(stamp).map_err(|error| refuse(error.to_string()))?;
+        let mut request = get(Venue::Btcturk, operation, &format!("{}{path}", self.base_url))?;
+        for (name, value) in [("X-PCK", key.key()), ("X-Stamp", &stamp.to_string()), ("X-Signature", &signature)] {
+            let mut value =
+                HeaderValue::from_str(value).map_err(|_| refuse(format!("{name} holds characters that no header can")))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(name, value);
+        }
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(request)
+    }
+}
+
+fn failure(operation: &'static str, error_type: ErrorType, message: impl Into<String>) -> Error {
+    Error::new(Venue::Btcturk, operation, error_type, message)
+}
+
+/// The `data` of an envelope that says success.
+fn read<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
+    if !reply.is_success() {
+        return Err(refusal(operation, reply));
+    }
+    let unreadable = |problem: serde_json::Error| {
+        failure(operation, ErrorType::Parse, format!("unreadable answer: {}", shorten(&problem.to_string())))
+    };
+    let envelope: types::Envelope<'_> = serde_json::from_slice(&reply.body).map_err(unreadable)?;
+    if !envelope.success || envelope.code.is_some_and(|code| code != 0) {
+        return Err(refusal(operation, reply));
+    }
+    serde_json::from_str(envelope.data.map_or("null", RawValue::get)).map_err(unreadable)
+}
+
+/// An answer without an envelope, as the clock and the candles give it.
+fn read_bare<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
+    if !reply.is_success() {
+        return Err(refusal(operation, reply));
+    }
+    serde_json::from_slice(&reply.body).map_err(|problem| {
+        if serde_json::from_slice::<types::Envelope<'_>>(&reply.body).is_ok_and(|envelope| !envelope.success) {
+            return refusal(operation, reply);
+        }
+        failure(operation, ErrorType::Parse, format!("unreadable answer: {}", shorten(&problem.to_string())))
+    })
+}
+
+/// An answer that says no, whatever its status and however much of the envelope it has.
+fn refusal(operation: &'static str, reply: &Reply) -> Error {
+    let body: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+    let code = body["code"].as_i64().or_else(|| body["code"].as_str().and_then(|code| code.parse().ok()));
+    let said = body["message"].as_str().map(shorten).unwrap_or_default();
+    let mut error = failure(operation, classify_btcturk(reply.status, code, &said), said);
+    if error.message.is_empty() {
+        error.message = "an error without a message".to_owned();
+    }
+    (error.venue_code, error.http_status) = (code, Some(reply.status));
+    error
+}
