@@ -184,16 +184,18 @@ impl Bus {
     /// # Errors
     /// Only for good: [`PublishError::Denied`], `TooLarge`, `NoStream`, `Refused`.
     pub async fn publish<T: Message>(&self, subject: &str, message: &T, meta: Meta) -> Result<u64, PublishError> {
-        let headers = headers(T::KIND, &meta);
-        let payload = Bytes::from(encode(message));
-        self.store(subject, headers, payload).await
+        self.store_kind(subject, T::KIND, Bytes::from(encode(message)), meta).await
     }
 
-    /// As [`Bus::publish`], for bytes and headers that are ready.
+    /// As [`Bus::publish`], for bytes that are encoded already.
     ///
     /// # Errors
     /// As [`Bus::publish`].
-    pub async fn store(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<u64, PublishError> {
+    pub async fn store_kind(&self, subject: &str, kind: Kind, payload: Bytes, meta: Meta) -> Result<u64, PublishError> {
+        self.store(subject, headers(kind, &meta), payload).await
+    }
+
+    pub(crate) async fn store(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<u64, PublishError> {
         let mut pause = RETRY_PAUSE.0;
         loop {
             match self.publish_once(subject, headers.clone(), payload.clone()).await {

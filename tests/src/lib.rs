@@ -1,4 +1,6 @@
 //! End-to-end tests: a real broker, real processes, real sockets. This crate holds what they share.
 
+pub mod bench;
+pub mod recording;
 pub mod system;
 pub mod wait;
