@@ -135,7 +135,12 @@ impl Reader {
             inactive_threshold: CONSUMER_IDLE,
             ..Default::default()
         };
+        let asked_at = crate::now();
         let consumer = jetstream.create_consumer_on_stream(config, self.stream).await.map_err(|error| text(&error))?;
+        if self.start == Start::New {
+            // Another consumer after a broken connection goes on from here, not from the moment it is made.
+            self.start = Start::Since(asked_at);
+        }
         self.pending.store(consumer.cached_info().num_pending, Ordering::Release);
         consumer
             .stream()

@@ -40,9 +40,13 @@ pub async fn run_machine<M: Machine>(service: &Service, machine: M) -> Result<()
     let mut runner = Runner::load(service, machine, checkpoint)?;
     let mut followers = runner.follow();
     service.status.set(ProcessState::Running, None);
-    let outcome = runner.run(&mut followers).await;
-    runner.checkpoint()?;
-    outcome
+    // Told to stop in the middle of a batch (say, while the broker is away): nothing is saved, because effects of what
+    // was taken in may not be stored yet. The next run decides the same again.
+    tokio::select! {
+        () = service.shutdown.cancelled() => {}
+        outcome = runner.run(&mut followers) => return outcome,
+    }
+    if runner.is_between_batches { runner.checkpoint() } else { Ok(()) }
 }
 
 struct Runner<'a, M: Machine> {
@@ -52,6 +56,7 @@ struct Runner<'a, M: Machine> {
     saved: Saved,
     saved_at: Instant,
     changed: bool,
+    is_between_batches: bool,
     publisher: Publisher,
     effects: Effects,
     boundary: Timestamp,
@@ -78,6 +83,7 @@ impl<'a, M: Machine> Runner<'a, M> {
             saved,
             saved_at: Instant::now(),
             changed: false,
+            is_between_batches: true,
             publisher: Publisher { bus: service.bus.clone(), process: service.name, writers: HashMap::new() },
             effects: Effects::default(),
         })
@@ -98,15 +104,16 @@ impl<'a, M: Machine> Runner<'a, M> {
         loop {
             let wait = self.until_wall_boundary();
             let batch = tokio::select! {
-                () = self.service.shutdown.cancelled() => return Ok(()),
                 batch = next_of(followers) => Some(batch),
                 () = tokio::time::sleep(wait) => None,
             };
+            self.is_between_batches = false;
             match batch {
                 Some(Some(deliveries)) => self.take_in(deliveries).await?,
-                Some(None) => return Ok(()),
+                Some(None) => return Err(Error::broker("follow the inputs", "a reader ended")),
                 None => self.wall_clock(followers).await?,
             }
+            self.is_between_batches = true;
             if self.changed && self.saved_at.elapsed() >= CHECKPOINT_EVERY {
                 self.checkpoint()?;
             }

@@ -222,7 +222,7 @@ async fn run_until(broker: &TestBroker, observer: &Bus, count: u64) {
     let reached = async {
         loop {
             let target = subject::alert("Counted", &BTreeMap::new());
-            let last = observer.last(LEDGER, &target).await.unwrap();
+            let last = observer.last(LEDGER, &target).await.expect("the broker answers");
             if last.and_then(|d| d.header("Spark-Revision")?.parse::<u64>().ok()).unwrap_or(0) >= count {
                 return;
             }
