@@ -1,0 +1,240 @@
+//! From events to samples.
+
+use spark_bus_schema::market::{QuoteBatch, TickBatch};
+use spark_bus_schema::parked::Parked;
+use spark_bus_schema::portfolio::Balances;
+use spark_bus_schema::telemetry::{Call, FeedState, FeedStatus, Heartbeat, ProcessState, REFRESH};
+use spark_bus_schema::{Timestamp, Venue};
+
+use super::event::Event;
+use super::markets::MARKETS_MAX;
+use super::tracker::Labels;
+use super::{Effect, Guardrail, Refusal};
+use crate::rule::Metric;
+use crate::rule::metric as m;
+use crate::window::Sample;
+
+/// Longest label value that becomes a scope, bytes.
+const LABEL_BYTES_MAX: usize = 64;
+
+impl Guardrail {
+    pub(super) fn take_in(&mut self, at: Timestamp, event: Event, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+        match event {
+            Event::Ticks(batch) => self.ticks(at, &batch, out),
+            Event::Quotes(batch) => self.quotes(at, &batch, out),
+            Event::Call(call) => self.call(at, &call, out)?,
+            Event::Heartbeat(beat) => self.heartbeat(at, &beat, out)?,
+            Event::Feed(status) => self.feed(at, &status, out)?,
+            Event::Balances(balances) => self.balances(at, &balances, out),
+            Event::Anomaly(anomaly) => {
+                if anomaly.asset.len() > LABEL_BYTES_MAX {
+                    return Err(Refusal::too_long("asset", &anomaly.asset));
+                }
+                let exchange = self.exchanges.entry(anomaly.exchange).or_default();
+                exchange.price(&anomaly);
+                let held = exchange.prices_held();
+                self.level(at, m::HELD_PRICES, anomaly.exchange, held, out);
+            }
+            Event::Parked(parked) => self.parked(at, &parked, out)?,
+        }
+        Ok(())
+    }
+
+    fn ticks(&mut self, at: Timestamp, batch: &TickBatch, out: &mut Vec<Effect>) {
+        let Some(market) = self.markets.entry(batch.venue, &batch.symbol) else {
+            self.refused += 1;
+            return;
+        };
+        market.staleness.saw(at);
+        let first_new = market.count(batch);
+        let labels = [("venue", batch.venue.as_str()), ("symbol", batch.symbol.as_str())];
+        self.one(at, m::MARKET_DATA, &labels, Sample::Events(1), out);
+        let arrivals = batch.received_at.get(first_new..).unwrap_or_default();
+        if arrivals.is_empty() {
+            return;
+        }
+        self.one(at, m::TRADES, &labels, Sample::Events(arrivals.len() as u64), out);
+        // Clocks of two machines differ: a delay may be negative, and a wild stamp is clamped by the window.
+        let delay = |received: &Timestamp| Sample::Value(at.as_nanos().saturating_sub(received.as_nanos()) / 1_000);
+        self.sample(at, m::TRADE_DELAY, &labels, arrivals.iter().map(delay), out);
+    }
+
+    fn quotes(&mut self, at: Timestamp, batch: &QuoteBatch, out: &mut Vec<Effect>) {
+        let Some(market) = self.markets.entry(batch.venue, &batch.symbol) else {
+            self.refused += 1;
+            return;
+        };
+        market.staleness.saw(at);
+        let labels = [("venue", batch.venue.as_str()), ("symbol", batch.symbol.as_str())];
+        self.one(at, m::MARKET_DATA, &labels, Sample::Events(1), out);
+    }
+
+    fn call(&mut self, at: Timestamp, call: &Call, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+        let error_type = call.error_type.as_deref().unwrap_or_default();
+        for (field, value) in [("service", call.service.as_str()), ("operation", &call.operation), ("error_type", error_type)] {
+            check_label(field, value)?;
+        }
+        let exchange = call.exchange.as_str();
+        let latency = Sample::Value(i64::try_from(call.latency_us).unwrap_or(i64::MAX));
+        if call.operation == REFRESH {
+            self.one(at, m::REFRESH_LATENCY, &[("exchange", exchange)], latency, out);
+            return Ok(());
+        }
+        let labels =
+            [("exchange", exchange), ("service", &call.service), ("operation", &call.operation), ("error_type", error_type)];
+        let without_error = &labels[..3];
+        self.one(at, m::CALL_LATENCY, without_error, latency, out);
+        self.one(at, m::CALLS, without_error, Sample::Outcome { failed: !call.ok }, out);
+        if call.ok {
+            // No error is a sample too: without it the rate of an exchange that never failed would not be shown.
+            self.one(at, m::CALL_ERRORS, without_error, Sample::Events(0), out);
+        } else {
+            self.one(at, m::CALL_ERRORS, &labels, Sample::Events(1), out);
+        }
+        let state = self.exchanges.entry(call.exchange).or_default();
+        state.called(call);
+        let down = state.paths_down();
+        self.level(at, m::EXCHANGE_PATHS_DOWN, call.exchange, down, out);
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, at: Timestamp, beat: &Heartbeat, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+        check_label("service", &beat.service)?;
+        if beat.state == ProcessState::Stopping {
+            // It was told to stop, so it is not missing, unless a rule expects it to be there.
+            let gone = |scope: &std::collections::BTreeMap<String, String>| scope.get("service") == Some(&beat.service);
+            self.forget(at, m::HEARTBEATS, gone, out);
+        } else {
+            self.one(at, m::HEARTBEATS, &[("service", &beat.service)], Sample::Events(1), out);
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, at: Timestamp, status: &FeedStatus, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+        if status.symbols.len() > MARKETS_MAX {
+            return Err(Refusal { detail: format!("symbols: {} of them, above the limit of {MARKETS_MAX}", status.symbols.len()) });
+        }
+        let plain = |symbol: &String| symbol.len() <= 32 && symbol.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        if let Some(symbol) = status.symbols.iter().find(|symbol| symbol.is_empty() || !plain(symbol)) {
+            return Err(Refusal { detail: format!("symbols: {symbol:.64?} is not made of A-Z and 0-9") });
+        }
+        let venue = status.venue;
+        let exchange = self.exchanges.entry(venue).or_default();
+        exchange.connection(status.state);
+        let down = exchange.paths_down();
+        self.level(at, m::EXCHANGE_PATHS_DOWN, venue, down, out);
+        // A subscription is a promise of data. While there is none, the promise of before stands.
+        if !status.symbols.is_empty() || status.state == FeedState::Live {
+            for symbol in &status.symbols {
+                self.promise(at, venue, symbol, out);
+            }
+            let unsubscribed = |symbol: &str| !status.symbols.iter().any(|kept| kept == symbol);
+            self.markets.silence(venue, unsubscribed);
+            let gone = |scope: &std::collections::BTreeMap<String, String>| {
+                scope.get("venue").is_none_or(|name| name == venue.as_str()) && scope.get("symbol").is_some_and(|symbol| unsubscribed(symbol))
+            };
+            self.forget(at, m::MARKET_DATA, gone, out);
+        }
+        Ok(())
+    }
+
+    fn promise(&mut self, at: Timestamp, venue: Venue, symbol: &str, out: &mut Vec<Effect>) {
+        let Some(market) = self.markets.entry(venue, symbol) else {
+            self.refused += 1;
+            return;
+        };
+        market.staleness.expect(at);
+        self.one(at, m::MARKET_DATA, &[("venue", venue.as_str()), ("symbol", symbol)], Sample::Expected, out);
+    }
+
+    fn balances(&mut self, at: Timestamp, balances: &Balances, out: &mut Vec<Effect>) {
+        let exchange = balances.exchange;
+        let labels = [("exchange", exchange.as_str())];
+        if !balances.stale && balances.error.is_none() {
+            self.one(at, m::PORTFOLIO_UPDATES, &labels, Sample::Events(1), out);
+            let state = self.exchanges.entry(exchange).or_default();
+            state.polled(balances);
+            let held = state.prices_held();
+            self.level(at, m::HELD_PRICES, exchange, held, out);
+        } else {
+            // A failed poll makes nothing younger. When none ever succeeded here, age counts from the last good one that
+            // the message knows of, or from now.
+            let since = balances.updated_at.map_or(at, |updated| updated.min(at));
+            self.sample_since(since, at, m::PORTFOLIO_UPDATES, &labels, std::iter::once(Sample::Expected), out);
+        }
+        let assets = u32::try_from(balances.balances.len()).map_or(f64::MAX, f64::from);
+        self.level(at, m::PORTFOLIO_ASSETS, exchange, assets, out);
+    }
+
+    fn parked(&mut self, at: Timestamp, parked: &Parked, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+        for (field, value) in [("process", &parked.process), ("reason", &parked.reason), ("stream", &parked.stream)] {
+            check_label(field, value)?;
+        }
+        let labels = [("process", parked.process.as_str()), ("reason", &parked.reason), ("stream", &parked.stream)];
+        self.one(at, m::PARKED_MESSAGES, &labels, Sample::Events(1), out);
+        Ok(())
+    }
+
+    fn level(&mut self, at: Timestamp, metric: Metric, exchange: Venue, level: f64, out: &mut Vec<Effect>) {
+        self.one(at, metric, &[("exchange", exchange.as_str())], Sample::Level(level), out);
+    }
+
+    fn one(&mut self, at: Timestamp, metric: Metric, labels: Labels<'_>, sample: Sample, out: &mut Vec<Effect>) {
+        self.sample(at, metric, labels, std::iter::once(sample), out);
+    }
+
+    fn sample(
+        &mut self,
+        at: Timestamp,
+        metric: Metric,
+        labels: Labels<'_>,
+        samples: impl Iterator<Item = Sample> + Clone,
+        out: &mut Vec<Effect>,
+    ) {
+        self.sample_since(at, at, metric, labels, samples, out);
+    }
+
+    fn sample_since(
+        &mut self,
+        since: Timestamp,
+        at: Timestamp,
+        metric: Metric,
+        labels: Labels<'_>,
+        samples: impl Iterator<Item = Sample> + Clone,
+        out: &mut Vec<Effect>,
+    ) {
+        for tracker in self.trackers.iter_mut().filter(|tracker| tracker.rule.metric == metric) {
+            if !tracker.record(since, labels, samples.clone(), at, &mut self.book, out) {
+                self.refused += 1;
+            }
+        }
+    }
+
+    fn forget(
+        &mut self,
+        at: Timestamp,
+        metric: Metric,
+        gone: impl Fn(&std::collections::BTreeMap<String, String>) -> bool,
+        out: &mut Vec<Effect>,
+    ) {
+        for tracker in self.trackers.iter_mut().filter(|tracker| tracker.rule.metric == metric) {
+            tracker.forget(at, &gone, &mut self.book, out);
+        }
+    }
+}
+
+fn check_label(field: &'static str, value: &str) -> Result<(), Refusal> {
+    if value.len() > LABEL_BYTES_MAX {
+        return Err(Refusal::too_long(field, value));
+    }
+    if value.chars().any(char::is_control) {
+        return Err(Refusal { detail: format!("{field}: {value:?} has control characters") });
+    }
+    Ok(())
+}
+
+impl Refusal {
+    fn too_long(field: &'static str, value: &str) -> Self {
+        Self { detail: format!("{field}: {} bytes, above the limit of {LABEL_BYTES_MAX}", value.len()) }
+    }
+}

@@ -1,0 +1,190 @@
+//! The guardrail's decision: events and time in, alerts and windows out. No I/O, no clock, no randomness.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use spark_bus_schema::alerts::{Alert, AlertState, Severity};
+use spark_bus_schema::telemetry::Windows;
+use spark_bus_schema::{Timestamp, Venue};
+
+use crate::rule::Rules;
+
+mod book;
+mod event;
+mod exchanges;
+mod intake;
+mod markets;
+mod state;
+#[cfg(test)]
+mod tests;
+mod tracker;
+
+pub use event::Event;
+pub use markets::Market;
+
+use book::Book;
+use exchanges::Exchanges;
+use markets::Markets;
+use tracker::Tracker;
+
+/// Timers fire at multiples of this.
+pub const STEP: Duration = Duration::from_millis(100);
+/// `telemetry.windows` goes out at multiples of this.
+const WINDOWS_EVERY_NS: i64 = 1_000_000_000;
+/// Scopes of one rule. Samples of further ones are refused and counted.
+pub const SCOPES_MAX: usize = 256;
+/// Values in one `telemetry.windows`, so that it stays below the broker's limit on payloads.
+pub const WINDOW_VALUES_MAX: usize = 2_000;
+
+/// What the guardrail wants to be published.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// An alert changed. Its subject and revision are its natural key.
+    Alert {
+        /// `alerts.changed.<name>.<scope>`
+        subject: String,
+        /// The change.
+        alert: Box<Alert>,
+    },
+    /// All windows at a full second.
+    Windows(Windows),
+}
+
+/// A well-formed message that cannot be true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Field, value, limit.
+    pub detail: String,
+}
+
+/// The guardrail.
+pub struct Guardrail {
+    trackers: Vec<Tracker>,
+    markets: Markets,
+    exchanges: Exchanges,
+    book: Book,
+    now: Timestamp,
+    /// Whether expected scopes exist and orphaned alerts are closed; done at the first event of a run.
+    begun: bool,
+    refused: u64,
+}
+
+impl Guardrail {
+    /// A guardrail that has seen nothing yet.
+    #[must_use]
+    pub fn new(rules: &Rules) -> Self {
+        Self {
+            trackers: rules.iter().cloned().map(Tracker::new).collect(),
+            markets: Markets::default(),
+            exchanges: Exchanges::default(),
+            book: Book::default(),
+            now: Timestamp::ZERO,
+            begun: false,
+            refused: 0,
+        }
+    }
+
+    /// Goes on after alerts that are stored already, when the own state is lost: revisions continue, and what was open
+    /// is closed or raised again. A state that is loaded afterwards replaces this.
+    pub fn seed(&mut self, alerts: impl IntoIterator<Item = Alert>) {
+        self.book.seed(alerts);
+    }
+
+    /// Takes in one event that was stored at a moment. A moment before the latest one counts as the latest.
+    ///
+    /// # Errors
+    /// The event cannot be true; the state is as before.
+    pub fn apply(&mut self, at: Timestamp, event: Event, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+        let at = self.advance(at, out);
+        self.take_in(at, event, out)
+    }
+
+    /// Time passed. Call it for every multiple of [`STEP`], in order.
+    pub fn tick(&mut self, at: Timestamp, out: &mut Vec<Effect>) {
+        let boundary = at;
+        let at = self.advance(at, out);
+        for tracker in &mut self.trackers {
+            tracker.judge_all(at, &mut self.book, out);
+        }
+        if boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
+            out.push(Effect::Windows(self.windows(at)));
+        }
+    }
+
+    /// Every window now.
+    pub fn windows(&mut self, at: Timestamp) -> Windows {
+        let values = self.trackers.iter_mut().flat_map(|tracker| tracker.values(at)).take(WINDOW_VALUES_MAX).collect();
+        let trades_counted = self
+            .markets
+            .iter()
+            .filter(|(_, _, market)| market.trades > 0)
+            .map(|(venue, symbol, market)| (format!("{venue}.{symbol}"), market.trades))
+            .collect();
+        Windows { at, values, trades_counted }
+    }
+
+    /// Every symbol that is remembered.
+    pub fn markets(&self) -> impl Iterator<Item = (Venue, &str, &Market)> {
+        self.markets.iter()
+    }
+
+    /// Seconds without data at a moment, by symbol.
+    pub fn staleness(&self, at: Timestamp) -> impl Iterator<Item = (Venue, &str, f64)> {
+        self.markets.staleness(at)
+    }
+
+    /// How many alerts fire, by name and severity; every rule with thresholds is named, also with zero.
+    #[must_use]
+    pub fn firing(&self) -> BTreeMap<(&str, Severity), u64> {
+        let mut firing = BTreeMap::new();
+        for tracker in &self.trackers {
+            for severity in [Severity::Warning, Severity::Critical] {
+                if tracker.rule.limits.of(severity).is_some() {
+                    firing.entry((tracker.rule.alert.as_str(), severity)).or_insert(0);
+                }
+            }
+            for instance in tracker.instances.values() {
+                if matches!(instance.status.state, AlertState::Firing | AlertState::NoData)
+                    && let Some(severity) = instance.status.severity
+                {
+                    *firing.entry((tracker.rule.alert.as_str(), severity)).or_insert(0) += 1;
+                }
+            }
+        }
+        firing
+    }
+
+    /// Samples and alerts that found no room: too many scopes, symbols or subjects.
+    #[must_use]
+    pub const fn refused(&self) -> u64 {
+        self.refused + self.book.refused
+    }
+
+    /// Samples outside of what a window can hold; they were clamped. Counted since the windows' state began.
+    #[must_use]
+    pub fn clamped(&self) -> u64 {
+        self.trackers.iter().flat_map(|tracker| tracker.instances.values()).map(|instance| instance.window.clamped()).sum()
+    }
+
+    fn advance(&mut self, at: Timestamp, out: &mut Vec<Effect>) -> Timestamp {
+        self.now = self.now.max(at);
+        if !self.begun {
+            self.begun = true;
+            self.begin(out);
+        }
+        self.now
+    }
+
+    fn begin(&mut self, out: &mut Vec<Effect>) {
+        for tracker in &mut self.trackers {
+            tracker.expect(self.now);
+        }
+        let trackers = &self.trackers;
+        let backed = |alert: &Alert| {
+            trackers.iter().filter(|tracker| tracker.rule.alert == alert.name).any(|tracker| {
+                tracker.instances.values().any(|known| known.scope == alert.scope && known.status.state == alert.state)
+            })
+        };
+        self.book.close_orphans(self.now, backed, out);
+    }
+}

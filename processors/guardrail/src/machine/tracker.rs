@@ -1,0 +1,167 @@
+//! One rule at work: its scopes, each with a window and an alert status.
+
+use std::collections::BTreeMap;
+
+use spark_bus_schema::Timestamp;
+use spark_bus_schema::telemetry::WindowValue;
+
+use super::book::Book;
+use super::{Effect, SCOPES_MAX};
+use crate::alert::{self, Observation, Status, Transition};
+use crate::rule::Rule;
+use crate::window::{Reading, Sample, Window};
+
+/// Labels of one sample.
+pub type Labels<'a> = &'a [(&'static str, &'a str)];
+
+/// One scope of one rule.
+pub struct Instance {
+    pub scope: BTreeMap<String, String>,
+    pub window: Window,
+    pub status: Status,
+    /// Named in the rule's `expect`: never forgotten.
+    pub expected: bool,
+}
+
+/// One rule with all its scopes.
+pub struct Tracker {
+    pub rule: Rule,
+    pub fingerprint: u64,
+    /// By the values of the scope's labels, joined.
+    pub instances: BTreeMap<String, Instance>,
+    key: String,
+}
+
+/// Cannot occur in a label: those are printable.
+const SEPARATOR: char = '\u{1f}';
+
+impl Tracker {
+    pub fn new(rule: Rule) -> Self {
+        Self { fingerprint: rule.fingerprint(), rule, instances: BTreeMap::new(), key: String::new() }
+    }
+
+    /// Makes the scopes that the rule wants to see from the beginning. A rule without scope labels has one scope.
+    pub fn expect(&mut self, at: Timestamp) {
+        let mut scopes = self.rule.expect.clone();
+        if self.rule.scope.is_empty() {
+            scopes.push(BTreeMap::new());
+        }
+        for scope in scopes {
+            let instance = self.put(scope);
+            instance.expected = true;
+            instance.window.record(at, Sample::Expected);
+        }
+    }
+
+    /// The instance of a scope, made when it is missing.
+    pub fn put(&mut self, scope: BTreeMap<String, String>) -> &mut Instance {
+        let key = scope.values().map(String::as_str).collect::<Vec<_>>().join(&SEPARATOR.to_string());
+        let window = || Window::new(self.rule.aggregation, self.rule.window);
+        self.instances
+            .entry(key)
+            .or_insert_with(|| Instance { scope, window: window(), status: Status::default(), expected: false })
+    }
+
+    /// Gives `samples` to the scope that they belong to, if they concern this rule, and judges it. False when there is no room for another scope.
+    pub fn record(
+        &mut self,
+        at: Timestamp,
+        labels: Labels<'_>,
+        samples: impl Iterator<Item = Sample>,
+        judge_at: Timestamp,
+        book: &mut Book,
+        out: &mut Vec<Effect>,
+    ) -> bool {
+        let value_of = |label: &str| labels.iter().find(|(key, _)| *key == label).map(|(_, value)| *value);
+        let concerns = self.rule.filter.iter().all(|(label, value)| value_of(label) == Some(value))
+            && self.rule.scope.iter().all(|label| value_of(label).is_some());
+        if !concerns {
+            return true;
+        }
+        self.key.clear();
+        for (number, label) in self.rule.scope.iter().enumerate() {
+            if number > 0 {
+                self.key.push(SEPARATOR);
+            }
+            self.key.push_str(value_of(label).unwrap_or_default());
+        }
+        if !self.instances.contains_key(self.key.as_str()) {
+            if self.instances.len() >= SCOPES_MAX {
+                return false;
+            }
+            let scope = self.rule.scope.iter().map(|label| (label.clone(), value_of(label).unwrap_or_default().to_owned())).collect();
+            self.put(scope);
+        }
+        let Some(instance) = self.instances.get_mut(self.key.as_str()) else { return false };
+        for sample in samples {
+            instance.window.record(at, sample);
+        }
+        judge(&self.rule, instance, judge_at, book, out);
+        true
+    }
+
+    /// Judges every scope.
+    pub fn judge_all(&mut self, at: Timestamp, book: &mut Book, out: &mut Vec<Effect>) {
+        for instance in self.instances.values_mut() {
+            judge(&self.rule, instance, at, book, out);
+        }
+    }
+
+    /// Lets go of scopes that are not expected by the rule, and closes what they had open.
+    pub fn forget(&mut self, at: Timestamp, gone: impl Fn(&BTreeMap<String, String>) -> bool, book: &mut Book, out: &mut Vec<Effect>) {
+        let rule = &self.rule;
+        self.instances.retain(|_, instance| {
+            let stays = instance.expected || !gone(&instance.scope);
+            if !stays {
+                book.close(&rule.alert, &instance.scope, at, "it is no longer there", out);
+            }
+            stays
+        });
+    }
+
+    /// The current values, for people and charts.
+    pub fn values(&mut self, at: Timestamp) -> impl Iterator<Item = WindowValue> + '_ {
+        let rule = &self.rule;
+        self.instances.values_mut().map(move |instance| {
+            let reading = read(rule, instance, at);
+            WindowValue {
+                rule: rule.id.clone(),
+                metric: rule.metric.name.to_owned(),
+                scope: instance.scope.clone(),
+                value: reading.value,
+                samples: reading.samples,
+                window_ms: window_ms(rule),
+                unit: rule.unit.to_owned(),
+                warning: rule.limits.warning.map(|limit| limit.threshold),
+                critical: rule.limits.critical.map(|limit| limit.threshold),
+                state: instance.status.state,
+            }
+        })
+    }
+}
+
+pub fn window_ms(rule: &Rule) -> u64 {
+    u64::try_from(rule.window.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn read(rule: &Rule, instance: &mut Instance, at: Timestamp) -> Reading {
+    let raw = instance.window.read(at);
+    Reading { value: raw.value.map(|value| rule.in_unit(value)).filter(|value| value.is_finite()), samples: raw.samples }
+}
+
+fn judge(rule: &Rule, instance: &mut Instance, at: Timestamp, book: &mut Book, out: &mut Vec<Effect>) {
+    if !rule.limits.decide() {
+        return;
+    }
+    let reading = read(rule, instance, at);
+    let seen = match reading.value {
+        Some(value) if reading.samples >= rule.min_samples => Observation::Value(value),
+        _ => Observation::NoData,
+    };
+    let transition: Option<Transition>;
+    (instance.status, transition) = alert::next(instance.status, &rule.limits, at, seen);
+    if let Some(transition) = transition {
+        let value = if seen == Observation::NoData { Reading { value: None, ..reading } } else { reading };
+        book.say(rule, &instance.scope, at, &transition, value, out);
+    }
+}
