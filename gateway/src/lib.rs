@@ -1,1 +1,68 @@
-//! Placeholder, being written.
+//! The window into the system: one in-memory view of everything on the bus, over HTTP and as a live stream, with the
+//! page that shows it; and the one way in for commands from outside.
+//!
+//! It refuses to decide anything. It knows no exchange and keeps no state: what it shows is read from the streams again at
+//! every start. Reading works, and says `DEGRADED`, with any process or the broker down.
+//!
+//! Read in this order: [`event`] (what comes in), [`view`] (the picture, pure), [`render`] (the picture as JSON),
+//! [`stream`] (live events), [`http`] (routes and limits), [`app`] (what tasks share), `follow` (the wiring to the bus).
+
+pub mod app;
+mod config;
+mod error;
+pub mod event;
+mod follow;
+pub mod http;
+pub mod number;
+pub mod render;
+pub mod stream;
+mod token;
+pub mod view;
+
+use std::sync::Arc;
+
+pub use config::Config;
+pub use error::Error;
+use spark_nats::Service;
+pub use token::OperatorToken;
+use tokio::net::TcpListener;
+
+use crate::app::App;
+
+/// Runs the gateway until `service.shutdown` is cancelled. HTTP is served from the first moment, broker or not.
+///
+/// # Errors
+/// The configuration cannot work, the token cannot be read, or the address cannot be had.
+pub async fn run(service: Service, config: Config) -> Result<(), Error> {
+    let address = config.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
+    serve(listener, service, config).await
+}
+
+/// As [`run`], on a listener that is already there.
+///
+/// # Errors
+/// As [`run`], without the address.
+pub async fn serve(listener: TcpListener, service: Service, config: Config) -> Result<(), Error> {
+    let problems = config.validate();
+    if !problems.is_empty() {
+        return Err(Error::Config(problems));
+    }
+    let token = OperatorToken::load(&config)?;
+    let (app, receiver) = App::new(config, token, spark_nats::now());
+    let app = Arc::new(app);
+    let (bus, shutdown) = (service.bus.clone(), service.shutdown.clone());
+    if let Ok(address) = listener.local_addr() {
+        tracing::info!(%address, "the gateway listens");
+    }
+    let router = http::router(Arc::clone(&app), shutdown.clone());
+    tokio::join!(
+        http::server::serve(listener, router, shutdown.clone()),
+        stream::pulse(Arc::clone(&app), shutdown.clone()),
+        follow::follow(Arc::clone(&app), bus.clone(), service.status.clone(), shutdown.clone()),
+        follow::connection(Arc::clone(&app), bus.clone(), shutdown.clone()),
+        follow::parked_count(app, bus.clone(), shutdown.clone()),
+        follow::commands(receiver, bus, shutdown),
+    );
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! What all tasks of the gateway share: the view, the live stream, the way out for commands.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use axum::body::Bytes;
+use spark_bus_schema::Timestamp;
+use spark_bus_schema::control::BreakerCommand;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Config;
+use crate::event::{Event, Unreadable};
+use crate::http::limit::Limiter;
+use crate::http::metrics::HttpMetrics;
+use crate::stream::Hub;
+use crate::token::OperatorToken;
+use crate::view::{Change, View};
+
+/// Commands that may wait for the broker; more are refused at once.
+pub const COMMANDS_MAX: usize = 16;
+/// A rendered portfolio is given out again for this long, ms, unless balances change: `status` and `age_ms` in it are
+/// at most that old.
+pub const PORTFOLIO_REUSE_MS: i64 = 100;
+
+/// A command on its way to the bus.
+pub struct Command {
+    /// What to publish.
+    pub command: BreakerCommand,
+    /// Told the stream sequence, or why it is not stored.
+    pub done: oneshot::Sender<Result<u64, String>>,
+}
+
+/// Shared by all tasks.
+pub struct App {
+    /// The configuration, validated.
+    pub config: Config,
+    /// The live stream.
+    pub hub: Hub,
+    pub(crate) token: Option<OperatorToken>,
+    pub(crate) limiter: Limiter,
+    pub(crate) http: HttpMetrics,
+    pub(crate) commands: mpsc::Sender<Command>,
+    view: RwLock<View>,
+    portfolio: RwLock<Option<Rendered>>,
+}
+
+struct Rendered {
+    at: Timestamp,
+    body: Bytes,
+}
+
+impl App {
+    /// An app with an empty view; commands come out of the receiver.
+    #[must_use]
+    pub fn new(config: Config, token: Option<OperatorToken>, now: Timestamp) -> (Self, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let app = Self {
+            hub: Hub::default(),
+            token,
+            limiter: Limiter::new(&config),
+            http: HttpMetrics::default(),
+            commands,
+            view: RwLock::new(View::new(now, config.limits())),
+            config,
+            portfolio: RwLock::new(None),
+        };
+        (app, receiver)
+    }
+
+    /// The body of `GET /api/portfolio`.
+    #[must_use]
+    pub fn portfolio_answer(&self, now: Timestamp) -> Bytes {
+        let fresh = |rendered: &&Rendered| (0..PORTFOLIO_REUSE_MS).contains(&now.since_ms(rendered.at));
+        let reused = self.portfolio.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rendered) = reused.as_ref().filter(fresh) {
+            return rendered.body.clone();
+        }
+        drop(reused);
+        // Taken before the view is read: balances that arrive in between empty it again only after it is filled.
+        let mut slot = self.portfolio.write().unwrap_or_else(PoisonError::into_inner);
+        let view = self.view();
+        let answer = view.portfolio.answer(now, view.status(now).status);
+        let body = Bytes::from(serde_json::to_vec(&answer).expect("numbers and texts always serialize into memory"));
+        *slot = Some(Rendered { at: now, body: body.clone() });
+        body
+    }
+
+    /// The view, to read. Never held across an await.
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The view, to change.
+    pub fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in a batch under one lock; alerts go out to the live stream at once, everything else on its next beat.
+    pub fn take_in(&self, batch: Vec<(Timestamp, Result<Event, Unreadable>)>) {
+        let mut view = self.view_mut();
+        let mut portfolio_changed = false;
+        for (at, event) in batch {
+            let change = match event {
+                Ok(event) => view.apply(at, event),
+                Err(error) => {
+                    tracing::debug!(%error, "unreadable message");
+                    view.count_unreadable(error.reason());
+                    continue;
+                }
+            };
+            match change {
+                Change::Alert(key) => {
+                    if let Some(alert) = view.alerts.get(&key) {
+                        self.hub.send("alert", alert);
+                    }
+                }
+                Change::Portfolio => portfolio_changed = true,
+                Change::Windows => self.hub.mark_windows(),
+                Change::Price | Change::System | Change::Nothing => {}
+            }
+        }
+        drop(view);
+        if portfolio_changed {
+            // After the view is free: the one who renders holds this slot while waiting for the view.
+            *self.portfolio.write().unwrap_or_else(PoisonError::into_inner) = None;
+            self.hub.mark_portfolio();
+        }
+    }
+}

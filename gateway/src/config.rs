@@ -1,0 +1,127 @@
+//! `[gateway]` of `spark.toml`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::view::Limits;
+
+/// What the gateway is told.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// The `environment` label of every metric.
+    pub environment: String,
+    /// Whether the data is simulated: the status is then `DEMO` instead of `LIVE`.
+    pub demo: bool,
+    /// Processes that must be up; one that is not makes the status `DEGRADED`.
+    pub expected: Vec<String>,
+    /// File with the token for commands, one line, at least 16 characters. Without it, and without the environment
+    /// variable `SPARK_OPERATOR_TOKEN`, commands are refused.
+    pub operator_token_file: Option<PathBuf>,
+    /// Requests a second that one client may make on `/api`, in the long run.
+    pub rate_per_second: u32,
+    /// Requests that one client may make on `/api` at once.
+    pub rate_burst: u32,
+    /// How long one request may take, ms.
+    pub request_timeout_ms: u64,
+    /// Market data older than this makes the status `DEGRADED`, s.
+    pub market_age_s_max: u32,
+    /// Balances older than this make the status `DEGRADED`, s.
+    pub portfolio_age_s_max: u32,
+    /// Commit that was built, for `X-Build-SHA`. Without it what the build was told in `SPARK_BUILD_SHA`.
+    pub build_sha: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4001)),
+            environment: "demo".to_owned(),
+            demo: true,
+            expected: ["feed", "portfolio", "guardrail", "exchange-sim"].map(str::to_owned).to_vec(),
+            operator_token_file: None,
+            rate_per_second: 10,
+            rate_burst: 20,
+            request_timeout_ms: 10_000,
+            market_age_s_max: 30,
+            portfolio_age_s_max: 120,
+            build_sha: None,
+        }
+    }
+}
+
+impl Config {
+    /// What cannot work, a sentence each: key, value, what is wrong, what would be right.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut range = |key: &str, value: u64, min: u64, max: u64| {
+            if !(min..=max).contains(&value) {
+                problems.push(format!("{key} = {value}: out of range; {min} to {max} would be right"));
+            }
+        };
+        range("rate_per_second", self.rate_per_second.into(), 1, 100_000);
+        range("rate_burst", self.rate_burst.into(), 1, 100_000);
+        range("request_timeout_ms", self.request_timeout_ms, 100, 60_000);
+        range("market_age_s_max", self.market_age_s_max.into(), 1, 86_400);
+        range("portfolio_age_s_max", self.portfolio_age_s_max.into(), 1, 86_400);
+        let name =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        for process in self.expected.iter().filter(|process| !name(process)) {
+            problems.push(format!("expected = {process:?}: not a process name; \"feed\" or \"portfolio\" would be right"));
+        }
+        if !name(&self.environment) {
+            problems.push(format!(
+                "environment = {:?}: not a label value made of a-z, 0-9 and -; \"demo\" or \"production\" would be right",
+                self.environment
+            ));
+        }
+        if let Some(sha) = &self.build_sha
+            && !(sha.len() <= 64 && !sha.is_empty() && sha.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+".contains(&b)))
+        {
+            problems.push(format!("build_sha = {sha:?}: not a commit id; \"74cb439\" would be right"));
+        }
+        problems
+    }
+
+    /// The commit that was built, `unknown` where nobody said.
+    #[must_use]
+    pub fn build_sha(&self) -> &str {
+        self.build_sha.as_deref().or(option_env!("SPARK_BUILD_SHA")).unwrap_or("unknown")
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            expected: self.expected.clone(),
+            demo: self.demo,
+            market_age_ms_max: i64::from(self.market_age_s_max) * 1_000,
+            portfolio_age_ms_max: i64::from(self.portfolio_age_s_max) * 1_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_each_impossible_value_is_named_with_what_would_be_right() {
+        assert_eq!(Config::default().validate(), Vec::<String>::new());
+        let check = |change: fn(&mut Config), want: &str| {
+            let mut config = Config::default();
+            change(&mut config);
+            let problems = config.validate();
+            assert!(problems.len() == 1 && problems[0].contains(want) && problems[0].contains("would be right"), "{problems:?}");
+        };
+        check(|config| config.rate_per_second = 0, "rate_per_second = 0");
+        check(|config| config.rate_burst = 0, "rate_burst = 0");
+        check(|config| config.request_timeout_ms = 1, "request_timeout_ms = 1");
+        check(|config| config.expected = vec!["Feed!".into()], "expected = \"Feed!\"");
+        check(|config| config.environment = "a\"b".into(), "environment = ");
+        check(|config| config.build_sha = Some("x\r\ny".into()), "build_sha = ");
+    }
+}

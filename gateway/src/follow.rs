@@ -1,0 +1,114 @@
+//! The streams into the view, and commands out of the gateway.
+//!
+//! A message that cannot be read is counted and its neighbours are taken in. Parking is the guardrail's part: it reads
+//! the same messages, and the gateway has no right to publish anything but `control.breaker.>`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use spark_bus_schema::telemetry::ProcessState;
+use spark_bus_schema::{Timestamp, subject};
+use spark_nats::{Bus, Delivery, Follower, Meta, Start, Status};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Command};
+use crate::event::{Event, Unreadable};
+
+/// Windows of this long are read back at start, so that charts have their past at once.
+const WINDOWS_BACK: Duration = Duration::from_secs(3_600);
+/// Alert transitions of this long are read back at start.
+const ALERTS_BACK: Duration = Duration::from_secs(24 * 3_600);
+/// The broker is asked this often how many messages are parked.
+const PARKED_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Follows everything until told to stop. Needs no broker to begin with.
+pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: CancellationToken) {
+    let now = spark_nats::now();
+    let start = |name: &str, stream: &'static str, subjects: &[&str], start: Start| {
+        let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
+        Follower::start(bus.clone(), name, stream, subjects, start)
+    };
+    let latest = [subject::QUOTES, subject::TICKS, subject::CALLS, subject::HEARTBEATS, subject::FEED_STATUS];
+    let mut feed = start("gateway", subject::FEED, &latest, Start::LastPerSubject);
+    let mut windows = start("gateway-history", subject::FEED, &[subject::WINDOWS], Start::Since(now - WINDOWS_BACK));
+    let mut ledger = start("gateway", subject::LEDGER, &[subject::BALANCES, subject::ALERTS], Start::LastPerSubject);
+    let mut alerts = start("gateway-history", subject::LEDGER, &[subject::ALERTS], Start::Since(now - ALERTS_BACK));
+    let mut parked = start("gateway", subject::PARKED, &[subject::PARKED_ALL], Start::LastPerSubject);
+    status.set(ProcessState::Running, None);
+    loop {
+        let batch = tokio::select! {
+            () = shutdown.cancelled() => return,
+            Some(batch) = feed.next() => batch,
+            Some(batch) = windows.next() => batch,
+            Some(batch) = ledger.next() => batch,
+            Some(batch) = alerts.next() => batch,
+            Some(batch) = parked.next() => batch,
+            else => return,
+        };
+        app.take_in(batch.iter().filter_map(read).collect());
+    }
+}
+
+fn read(delivery: &Delivery) -> Option<(Timestamp, Result<Event, Unreadable>)> {
+    let event = Event::decode(&delivery.subject, delivery.kind.as_deref(), &delivery.payload).transpose()?;
+    Some((delivery.stored_at, event))
+}
+
+/// Keeps the view's knowledge of the connection.
+pub(crate) async fn connection(app: Arc<App>, bus: Bus, shutdown: CancellationToken) {
+    let mut connected = bus.connection();
+    loop {
+        let now = *connected.borrow_and_update();
+        app.view_mut().set_connected(now);
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = connected.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Asks how many messages are parked. Counting arrivals would not do: an operator takes messages out again.
+pub(crate) async fn parked_count(app: Arc<App>, bus: Bus, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(PARKED_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if !bus.is_connected() {
+            continue;
+        }
+        match bus.message_count(subject::PARKED).await {
+            Ok(count) => app.view_mut().set_parked_count(count),
+            Err(error) => tracing::debug!(%error, "count parked messages"),
+        }
+    }
+}
+
+/// Publishes commands one after the other.
+pub(crate) async fn commands(mut commands: mpsc::Receiver<Command>, bus: Bus, shutdown: CancellationToken) {
+    loop {
+        let Command { command, mut done } = tokio::select! {
+            () = shutdown.cancelled() => return,
+            command = commands.recv() => match command {
+                Some(command) => command,
+                None => return,
+            },
+        };
+        let on = subject::breaker(command.exchange);
+        let stored = tokio::select! {
+            () = shutdown.cancelled() => return,
+            // Nobody waits any more: a command that would arrive minutes later, after an outage, is not what was asked.
+            () = done.closed() => continue,
+            stored = bus.publish(&on, &command, Meta::default()) => stored,
+        };
+        let answer = stored.map_err(|error| {
+            tracing::error!(subject = on, %error, "publish a command");
+            error.to_string()
+        });
+        // The request may have ended in the meantime.
+        let _ = done.send(answer);
+    }
+}

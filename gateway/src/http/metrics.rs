@@ -1,0 +1,262 @@
+//! `GET /metrics`: the whole system in Prometheus' text format, from the view.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use spark_bus_schema::Timestamp;
+use spark_bus_schema::alerts::AlertState;
+use spark_bus_schema::telemetry::FeedState;
+
+use crate::app::App;
+use crate::view::View;
+use crate::view::calls::Histogram;
+use crate::view::processes::Presence;
+
+/// Upper bounds of the request duration's buckets, s; the service level (200 ms) is among them.
+const HTTP_BUCKETS_S: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0];
+const GATEWAY: &str = "gateway";
+
+/// The gateway's own requests.
+pub struct HttpMetrics {
+    inner: Mutex<(BTreeMap<u16, u64>, Histogram)>,
+}
+
+impl Default for HttpMetrics {
+    fn default() -> Self {
+        Self { inner: Mutex::new((BTreeMap::new(), Histogram::new(&HTTP_BUCKETS_S))) }
+    }
+}
+
+impl HttpMetrics {
+    /// Counts an answer; a live stream counts until its head is sent.
+    pub fn observe(&self, code: u16, took: Duration) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        *inner.0.entry(code).or_default() += 1;
+        inner.1.observe(took.as_secs_f64());
+    }
+}
+
+/// Everything at `now`.
+#[must_use]
+pub fn render(app: &App, now: Timestamp) -> String {
+    let mut text = Text::new(&app.config.environment);
+    {
+        let view = app.view();
+        processes(&mut text, &view, now);
+        portfolio(&mut text, &view);
+        market(&mut text, &view, now);
+        alerts(&mut text, &view);
+        gateway(&mut text, &view, now);
+        text.family("spark_gateway_stream_clients", "gauge", "Clients of the live stream.");
+        text.sample("", &[("service", GATEWAY)], app.hub.clients() as f64);
+        counters(&mut text, &view);
+    }
+    let inner = app.http.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    text.family("http_requests_total", "counter", "HTTP requests answered by the gateway.");
+    for (code, count) in &inner.0 {
+        text.sample("", &[("service", GATEWAY), ("code", &code.to_string())], *count as f64);
+    }
+    text.family("http_request_duration_seconds", "histogram", "Time to the head of the answer.");
+    text.histogram(&[("service", GATEWAY)], &inner.1);
+    text.out
+}
+
+fn processes(text: &mut Text, view: &View, now: Timestamp) {
+    let rows = view.processes.rows(now, view.is_connected(), &view.limits().expected);
+    text.family("spark_up", "gauge", "Whether a process is heard of: 1 up or late, 0 down, missing or unknown.");
+    for row in &rows {
+        let up = matches!(row.presence, Presence::Up | Presence::Late);
+        text.sample("", &[("service", &row.name)], f64::from(u8::from(up)));
+    }
+    text.family("spark_process_resident_bytes", "gauge", "Resident memory by the process's own heartbeat.");
+    for row in &rows {
+        if let Some(bytes) = row.resident_bytes {
+            text.sample("", &[("service", &row.name)], bytes as f64);
+        }
+    }
+    text.family("spark_process_restarts_total", "counter", "New runs of a process seen since the gateway started.");
+    for row in &rows {
+        text.sample("", &[("service", &row.name)], row.restarts as f64);
+    }
+}
+
+fn portfolio(text: &mut Text, view: &View) {
+    const SERVICE: (&str, &str) = ("service", "portfolio");
+    text.family("spark_portfolio_refresh_latency_ms", "histogram", "Duration of one whole refresh of one exchange.");
+    for (exchange, histogram) in &view.calls.refresh_ms {
+        text.histogram(&[SERVICE, ("exchange", exchange.as_str())], histogram);
+    }
+    text.family("spark_exchange_api_error_total", "counter", "Failed calls to an exchange.");
+    for ((exchange, error), count) in &view.calls.errors {
+        text.sample("", &[SERVICE, ("exchange", exchange.as_str()), ("error_type", error)], *count as f64);
+    }
+    text.family("spark_exchange_api_calls_total", "counter", "Calls to an exchange.");
+    for (exchange, count) in &view.calls.calls {
+        text.sample("", &[SERVICE, ("exchange", exchange.as_str())], *count as f64);
+    }
+    let accounts: Vec<_> = view.portfolio.accounts().filter(|account| account.updated_at.is_some()).collect();
+    text.family("spark_portfolio_total_value_usd", "gauge", "Sum of the known values of an account.");
+    for account in &accounts {
+        // Statistics: the exact value is in /api/portfolio.
+        let labels = [SERVICE, ("exchange", account.exchange.as_str())];
+        text.sample_text("", &labels, &account.total_usd.normalize().to_string());
+    }
+    text.family("spark_portfolio_asset_count", "gauge", "Assets with a balance.");
+    for account in &accounts {
+        text.sample("", &[SERVICE, ("exchange", account.exchange.as_str())], account.balances.len() as f64);
+    }
+    text.family("spark_portfolio_last_update_timestamp", "gauge", "When balances were last read, s since the epoch.");
+    for account in &accounts {
+        let at = account.updated_at.map_or(0.0, Timestamp::as_secs_f64);
+        text.sample("", &[SERVICE, ("exchange", account.exchange.as_str())], at);
+    }
+}
+
+fn market(text: &mut Text, view: &View, now: Timestamp) {
+    const SERVICE: (&str, &str) = ("service", "feed");
+    text.family("spark_ws_staleness_seconds", "gauge", "Age of a venue's newest market data.");
+    for feed in view.feeds().keys() {
+        if let Some(age_ms) = view.prices.venue_age_ms(*feed, now) {
+            text.sample("", &[SERVICE, ("exchange", feed.as_str())], age_ms as f64 / 1_000.0);
+        }
+    }
+    text.family("spark_ws_symbol_staleness_seconds", "gauge", "Age of a symbol's newest market data.");
+    for ((venue, symbol), age_ms) in view.prices.ages_ms(now) {
+        text.sample("", &[SERVICE, ("exchange", venue.as_str()), ("symbol", symbol)], age_ms as f64 / 1_000.0);
+    }
+    text.family("spark_feed_live", "gauge", "Whether the connection to a venue is live or filling a gap.");
+    for (venue, feed) in view.feeds() {
+        let live = matches!(feed.state, FeedState::Live | FeedState::Filling);
+        text.sample("", &[SERVICE, ("exchange", venue.as_str())], f64::from(u8::from(live)));
+    }
+    type Total = (&'static str, &'static str, fn(&spark_bus_schema::telemetry::FeedStatus) -> u64);
+    let totals: [Total; 4] = [
+        ("spark_feed_reconnects_total", "Reconnects to a venue.", |feed| feed.reconnects),
+        ("spark_feed_trades_missing_total", "Trade ids found missing.", |feed| feed.trades_missing),
+        ("spark_feed_trades_filled_total", "Missing trades fetched over REST.", |feed| feed.trades_filled),
+        ("spark_feed_frames_rejected_total", "Frames that could not be read.", |feed| feed.frames_rejected),
+    ];
+    for (name, help, value) in totals {
+        text.family(name, "counter", help);
+        for (venue, feed) in view.feeds() {
+            text.sample("", &[SERVICE, ("exchange", venue.as_str())], value(feed) as f64);
+        }
+    }
+}
+
+fn alerts(text: &mut Text, view: &View) {
+    const SERVICE: (&str, &str) = ("service", "guardrail");
+    text.family("spark_alert_active", "gauge", "Alerts: 1 firing, 0.5 pending, 0 otherwise.");
+    for alert in view.alerts.current() {
+        let value = match alert.state {
+            AlertState::Firing => 1.0,
+            AlertState::Pending => 0.5,
+            AlertState::Inactive | AlertState::Resolved | AlertState::NoData => 0.0,
+        };
+        let exchange = alert.scope.get("exchange").map_or("", String::as_str);
+        let scope = alert.scope.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        text.sample("", &[SERVICE, ("alertname", &alert.name), ("exchange", exchange), ("scope", &scope)], value);
+    }
+    if let Some(windows) = view.windows.latest() {
+        text.family("spark_trades_counted_total", "counter", "Trades that the guardrail counted, each id once.");
+        for (key, count) in &windows.trades_counted {
+            let (venue, symbol) = key.split_once('.').unwrap_or((key, ""));
+            text.sample("", &[SERVICE, ("exchange", venue), ("symbol", symbol)], *count as f64);
+        }
+    }
+    if let Some(count) = view.parked_count() {
+        text.family("spark_dlq_size", "gauge", "Parked messages.");
+        text.sample("", &[SERVICE], count as f64);
+    }
+}
+
+fn gateway(text: &mut Text, view: &View, now: Timestamp) {
+    const SERVICE: (&str, &str) = ("service", GATEWAY);
+    if view.newest() > Timestamp::ZERO {
+        text.family("spark_last_update_timestamp", "gauge", "When the newest message was stored, s since the epoch.");
+        text.sample("", &[SERVICE], view.newest().as_secs_f64());
+    }
+    text.family("spark_status", "gauge", "1 for the word that holds: DEMO, DEGRADED or LIVE.");
+    text.sample("", &[SERVICE, ("status", view.status(now).status.as_str())], 1.0);
+    text.family("spark_broker_connected", "gauge", "Whether the gateway is connected to the broker.");
+    text.sample("", &[SERVICE], f64::from(u8::from(view.is_connected())));
+    text.family("spark_gateway_unreadable_total", "counter", "Messages that the gateway could not read.");
+    for (reason, count) in view.unreadable() {
+        text.sample("", &[SERVICE, ("reason", reason)], *count as f64);
+    }
+    text.family("spark_gateway_view_overflow_total", "counter", "Messages left out because a bound of the view was reached.");
+    text.sample("", &[SERVICE], view.overflow() as f64);
+}
+
+/// Totals from heartbeats. A process cannot redefine a metric that the gateway itself writes.
+fn counters(text: &mut Text, view: &View) {
+    let mut by_name: BTreeMap<String, Vec<(&str, u64)>> = BTreeMap::new();
+    for beat in view.processes.beats() {
+        for (name, &value) in &beat.counters {
+            let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            if plain && name.starts_with("spark_") && name.ends_with("_total") {
+                by_name.entry(name.clone()).or_default().push((&beat.service, value));
+            }
+        }
+    }
+    for (name, samples) in by_name {
+        if text.has(&name) || name == "http_requests_total" {
+            continue;
+        }
+        text.family(&name, "counter", "Total from the processes' heartbeats.");
+        for (service, value) in samples {
+            text.sample("", &[("service", service)], value as f64);
+        }
+    }
+}
+
+/// Writes families one after the other.
+struct Text {
+    out: String,
+    environment: String,
+    family: String,
+}
+
+impl Text {
+    fn new(environment: &str) -> Self {
+        Self { out: String::with_capacity(16 * 1024), environment: environment.to_owned(), family: String::new() }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.out.contains(&format!("# TYPE {name} "))
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing into a String cannot fail, here and below.
+        let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        name.clone_into(&mut self.family);
+    }
+
+    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        self.sample_text(suffix, labels, &value.to_string());
+    }
+
+    fn sample_text(&mut self, suffix: &str, labels: &[(&str, &str)], value: &str) {
+        let _ = write!(self.out, "{}{suffix}{{environment=\"{}\"", self.family, self.environment);
+        for (name, value) in labels {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.out, ",{name}=\"{value}\"");
+        }
+        let _ = writeln!(self.out, "}} {value}");
+    }
+
+    fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
+        let bucket = |le: &str, count: u64, text: &mut Self| {
+            let labels: Vec<_> = labels.iter().copied().chain([("le", le)]).collect();
+            text.sample("_bucket", &labels, count as f64);
+        };
+        for (bound, count) in histogram.cumulative() {
+            bucket(&bound.to_string(), count, self);
+        }
+        bucket("+Inf", histogram.count(), self);
+        self.sample("_sum", labels, histogram.sum());
+        self.sample("_count", labels, histogram.count() as f64);
+    }
+}

@@ -1,0 +1,170 @@
+//! HTTP: routes, and what every request passes through. Knows the view and nothing of the broker.
+
+pub mod limit;
+pub mod metrics;
+mod page;
+mod problem;
+mod query;
+mod read;
+pub mod server;
+mod tools;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Router, body};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use problem::Problem;
+use server::Peer;
+
+/// Bytes that a request's body may have. No route of today needs a body at all.
+const BODY_BYTES_MAX: u64 = 64 * 1024;
+/// The path of the live stream: no rate limit and no time limit apply, its clients are bounded in number.
+const STREAM: &str = "/api/stream";
+
+/// What handlers get.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub app: Arc<App>,
+    pub shutdown: CancellationToken,
+}
+
+/// All routes with their limits. `shutdown` ends the live streams.
+pub fn router(app: Arc<App>, shutdown: CancellationToken) -> Router {
+    let context = Context { app, shutdown };
+    let mut router = Router::new();
+    for (path, handler) in routes() {
+        router = router.route(path, handler);
+    }
+    for file in page::FILES {
+        router = router.route(file.path, get(|| async { page::answer(file) }));
+    }
+    router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(context.clone(), limits))
+        .layer(middleware::from_fn_with_state(context.clone(), envelope))
+        .with_state(context)
+}
+
+fn routes() -> [(&'static str, MethodRouter<Context>); 16] {
+    [
+        ("/health", get(read::health)),
+        ("/api/healthz", get(read::healthz)),
+        ("/metrics", get(read::metrics)),
+        ("/api/portfolio", get(read::portfolio)),
+        ("/api/alerts", get(read::alerts)),
+        ("/api/processes", get(read::processes)),
+        ("/api/prices", get(read::prices)),
+        ("/api/chart", get(tools::chart)),
+        ("/api/public/alert/last", get(read::last_alert)),
+        ("/api/public/metrics", get(read::public_metrics)),
+        ("/api/public/metrics.prom", get(read::metrics)),
+        ("/api/public/smoke-last", get(read::smoke_last)),
+        ("/api/tools/metrics/timeseries", get(tools::timeseries)),
+        ("/api/tools/get_metrics", get(tools::get_metrics)),
+        ("/api/tools/circuit-breaker", post(tools::circuit_breaker)),
+        (STREAM, get(read::stream)),
+    ]
+}
+
+async fn unknown_route(method: Method, uri: Uri) -> Problem {
+    let paths: Vec<&str> = routes().iter().map(|(path, _)| *path).collect();
+    Problem::new(StatusCode::NOT_FOUND, "unknown-route", "There is nothing here")
+        .detail(format!("no route for {method} {}", uri.path()))
+        .fix(format!("known paths: / {}", paths.join(" ")))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let right = if method == Method::POST { "GET" } else { "the method of the documentation: GET to read, POST to change" };
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "This path knows other methods")
+        .detail(format!("{method} {}", uri.path()))
+        .fix(format!("use {right}"))
+}
+
+/// Size, rate and time of a request.
+async fn limits(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES_MAX) {
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large")
+            .detail(format!("body of {} bytes", length.unwrap_or_default()))
+            .fix(format!("at most {BODY_BYTES_MAX} bytes are taken"))
+            .into_response();
+    }
+    let path = request.uri().path();
+    let stream = path == STREAM;
+    if path.starts_with("/api/") && !stream {
+        let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip());
+        if let Some(wait) = peer.and_then(|peer| context.app.limiter.check(peer)) {
+            return limit::too_many(wait);
+        }
+    }
+    if stream {
+        return next.run(request).await;
+    }
+    let limit = Duration::from_millis(context.app.config.request_timeout_ms);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long")
+            .detail(format!("no answer within {} ms", limit.as_millis()))
+            .fix("ask again; gateway.request_timeout_ms sets the limit".to_owned())
+            .into_response(),
+    }
+}
+
+/// Counts the request and adds what every answer carries.
+async fn envelope(State(context): State<Context>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let api = request.uri().path().starts_with("/api/");
+    let mut response = next.run(request).await;
+    context.app.http.observe(response.status().as_u16(), begun.elapsed());
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if api && !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// The page needs nothing but its own files, and nobody may frame it.
+const SECURITY_HEADERS: [(&str, &str); 7] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+];
+
+/// An answer in JSON.
+fn json(value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => json_bytes(bytes.into()),
+        Err(error) => {
+            tracing::error!(%error, "render an answer");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "render", "The answer could not be written")
+                .detail(error.to_string())
+                .fix("this is a bug of the gateway; its log has the details".to_owned())
+                .into_response()
+        }
+    }
+}
+
+fn json_bytes(bytes: body::Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], bytes).into_response()
+}

@@ -1,0 +1,103 @@
+//! Query parameters, read strictly: an unknown name is an error, so that a typing mistake never passes for a default.
+
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use spark_bus_schema::Venue;
+
+use super::problem::Problem;
+use crate::view::history::{COARSE_SLOTS, COARSE_STEP_S};
+
+/// Shortest window of a chart.
+const WINDOW_MIN: Duration = Duration::from_secs(60);
+/// Longest window of a chart.
+const WINDOW_MAX: Duration = Duration::from_secs(COARSE_SLOTS as u64 * COARSE_STEP_S as u64);
+
+/// The parameters of a request.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| Self(pairs)).map_err(|error| {
+            Problem::bad_value("query", error.to_string(), "write it as name=value&name=value, percent-encoded".to_owned())
+        })
+    }
+}
+
+impl Params {
+    /// Refuses names that the route does not know, and names given twice.
+    pub fn only(self, known: &'static [&'static str]) -> Result<Self, Problem> {
+        for (index, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let fix = if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) };
+                return Err(Problem::bad_value("query", format!("unknown parameter `{name}`"), fix));
+            }
+            if self.0.iter().skip(index + 1).any(|(other, _)| other == name) {
+                return Err(Problem::bad_value("query", format!("`{name}` is given twice"), "give it once".to_owned()));
+            }
+        }
+        Ok(self)
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `exchange`, when it is given.
+    pub fn exchange(&self) -> Result<Option<Venue>, Problem> {
+        self.get("exchange")
+            .map(str::parse)
+            .transpose()
+            .map_err(|error: String| Problem::bad_value("query: exchange", error, "exchange=binance would be right".to_owned()))
+    }
+
+    /// `window` in seconds; an hour when it is not given.
+    pub fn window_s(&self) -> Result<i64, Problem> {
+        parse_window(self.get("window").unwrap_or("1h")).map_err(|detail| {
+            let fix = "a whole number with a unit, from 1m to 24h: window=90s, window=15m, window=1h".to_owned();
+            Problem::bad_value("query: window", detail, fix)
+        })
+    }
+}
+
+fn parse_window(text: &str) -> Result<i64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit_s = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "" => return Err(format!("`{text}` has no unit")),
+        _ => return Err(format!("`{text}` has an unknown unit")),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_s));
+    match seconds.map(Duration::from_secs) {
+        Some(window) if (WINDOW_MIN..=WINDOW_MAX).contains(&window) => {
+            i64::try_from(window.as_secs()).map_err(|_| format!("`{text}` is too long"))
+        }
+        Some(_) => Err(format!("`{text}` is out of range")),
+        None => Err(format!("`{text}` is not a number with a unit")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_have_a_unit_and_a_range() {
+        let check = |text: &str, want: Option<i64>| assert_eq!(parse_window(text).ok(), want, "{text}");
+        check("60s", Some(60));
+        check("1m", Some(60));
+        check("1h", Some(3_600));
+        check("24h", Some(86_400));
+        check("1d", Some(86_400));
+        for wrong in ["", "h", "1", "59s", "25h", "-1h", "1.5h", "1H", "1 h", "99999999999999999999h", "1h1h", "٣h"] {
+            check(wrong, None);
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The one picture of the system that every answer is made from. Pure: time comes in with each call, nothing is awaited.
+//!
+//! Everything is bounded by a named constant. What does not fit is left out and counted ([`View::overflow`]): a stream
+//! of invented symbols cannot fill the memory.
+
+pub mod alerts;
+pub mod calls;
+pub mod history;
+pub mod portfolio;
+pub mod prices;
+pub mod processes;
+pub mod status;
+pub mod windows;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use spark_bus_schema::parked::Parked;
+use spark_bus_schema::telemetry::{FeedState, FeedStatus};
+use spark_bus_schema::{Timestamp, Venue};
+
+use crate::event::Event;
+use alerts::Alerts;
+use calls::Calls;
+use portfolio::Portfolio;
+use prices::Prices;
+use processes::Processes;
+use windows::WindowView;
+
+/// Processes and streams whose newest parked message is shown.
+const PARKED_SHOWN_MAX: usize = 32;
+
+/// What the view looks like changed with an event: which live event tells clients about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A price; the view remembers which.
+    Price,
+    /// Balances.
+    Portfolio,
+    /// An alert; the key of [`Alerts`].
+    Alert(alerts::Key),
+    /// Windows.
+    Windows,
+    /// Processes, feeds, parked messages: told once a second anyway.
+    System,
+    /// Nothing that is shown live.
+    Nothing,
+}
+
+/// What the view holds a process or a feed to.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Processes that must be up.
+    pub expected: Vec<String>,
+    /// Whether the data is simulated.
+    pub demo: bool,
+    /// Market data older than this is stale, ms.
+    pub market_age_ms_max: i64,
+    /// Balances older than this are stale, ms.
+    pub portfolio_age_ms_max: i64,
+}
+
+/// The picture.
+pub struct View {
+    started_at: Timestamp,
+    limits: Limits,
+    connected: bool,
+    revision: u64,
+    newest: Timestamp,
+    /// Balances.
+    pub portfolio: Portfolio,
+    /// Last prices.
+    pub prices: Prices,
+    /// Alerts.
+    pub alerts: Alerts,
+    /// Guardrail windows with history.
+    pub windows: WindowView,
+    /// Heartbeats.
+    pub processes: Processes,
+    /// Totals over calls to exchanges.
+    pub calls: Calls,
+    feeds: BTreeMap<Venue, FeedStatus>,
+    parked_count: Option<u64>,
+    parked_last: BTreeMap<(String, String), Parked>,
+    unreadable: BTreeMap<&'static str, u64>,
+    overflow: u64,
+}
+
+impl View {
+    /// An empty picture.
+    #[must_use]
+    pub fn new(started_at: Timestamp, limits: Limits) -> Self {
+        Self {
+            started_at,
+            limits,
+            connected: false,
+            revision: 0,
+            newest: Timestamp::ZERO,
+            portfolio: Portfolio::default(),
+            prices: Prices::default(),
+            alerts: Alerts::default(),
+            windows: WindowView::default(),
+            processes: Processes::default(),
+            calls: Calls::default(),
+            feeds: BTreeMap::new(),
+            parked_count: None,
+            parked_last: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            overflow: 0,
+        }
+    }
+
+    /// Takes in one message, stored by the broker at `at`.
+    pub fn apply(&mut self, at: Timestamp, event: Event) -> Change {
+        self.revision += 1;
+        self.newest = self.newest.max(at);
+        let (fits, change) = match event {
+            Event::Ticks(batch) => (self.prices.trades(at, &batch), Change::Price),
+            Event::Quotes(batch) => (self.prices.quotes(at, &batch), Change::Price),
+            Event::Balances(balances) => {
+                self.portfolio.apply(balances);
+                (true, Change::Portfolio)
+            }
+            Event::Alert(alert) => match self.alerts.apply(*alert) {
+                Ok(Some(key)) => (true, Change::Alert(key)),
+                Ok(None) => (true, Change::Nothing),
+                Err(alerts::Full) => (false, Change::Nothing),
+            },
+            Event::Windows(windows) => (self.windows.apply(windows), Change::Windows),
+            Event::Heartbeat(beat) => (self.processes.apply(at, self.started_at, beat), Change::System),
+            Event::FeedStatus(status) => {
+                self.feeds.insert(status.venue, status);
+                (true, Change::System)
+            }
+            Event::Call(call) => {
+                // Counters begin with this process, as every Prometheus counter does: counting the calls of the last hour
+                // again after each restart would look like a burst to `rate()`.
+                if at >= self.started_at {
+                    self.calls.apply(&call);
+                }
+                (true, Change::Nothing)
+            }
+            Event::Parked(parked) => (self.park(*parked), Change::System),
+        };
+        if !fits {
+            self.overflow += 1;
+        }
+        change
+    }
+
+    fn park(&mut self, parked: Parked) -> bool {
+        let key = (parked.process.clone(), parked.stream.clone());
+        if self.parked_last.len() >= PARKED_SHOWN_MAX && !self.parked_last.contains_key(&key) {
+            return false;
+        }
+        if self.parked_last.get(&key).is_none_or(|held| held.parked_at <= parked.parked_at) {
+            self.parked_last.insert(key, parked);
+        }
+        true
+    }
+
+    /// Counts a message that could not be read.
+    pub fn count_unreadable(&mut self, reason: &'static str) {
+        *self.unreadable.entry(reason).or_default() += 1;
+    }
+
+    /// Whether the broker is there.
+    pub fn set_connected(&mut self, connected: bool) {
+        self.revision += 1;
+        self.connected = connected;
+    }
+
+    /// Messages in PARKED now, by the broker's own count (it falls when an operator replays one).
+    pub fn set_parked_count(&mut self, count: u64) {
+        self.parked_count = Some(count);
+    }
+
+    /// Whether the broker is there.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Rises with every change.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// When the newest message was stored; zero before the first.
+    #[must_use]
+    pub fn newest(&self) -> Timestamp {
+        self.newest
+    }
+
+    /// When this picture was begun.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// What the picture is held to.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Messages in PARKED; none until the broker said so.
+    #[must_use]
+    pub fn parked_count(&self) -> Option<u64> {
+        self.parked_count
+    }
+
+    /// Unreadable messages by reason.
+    #[must_use]
+    pub fn unreadable(&self) -> &BTreeMap<&'static str, u64> {
+        &self.unreadable
+    }
+
+    /// Messages left out because a bound of the view was reached.
+    #[must_use]
+    pub fn overflow(&self) -> u64 {
+        self.overflow
+    }
+
+    /// State of each venue's connection.
+    #[must_use]
+    pub fn feeds(&self) -> &BTreeMap<Venue, FeedStatus> {
+        &self.feeds
+    }
+
+    /// Rows about the venues' connections.
+    #[must_use]
+    pub fn feed_rows(&self, now: Timestamp) -> Vec<FeedRow> {
+        let row = |status: &FeedStatus| FeedRow {
+            venue: status.venue,
+            state: status.state,
+            since: status.since.to_string(),
+            symbols: status.symbols.clone(),
+            age_ms: self.prices.venue_age_ms(status.venue, now),
+            reconnects: status.reconnects,
+            trades_missing: status.trades_missing,
+            trades_filled: status.trades_filled,
+            frames_rejected: status.frames_rejected,
+            detail: status.detail.clone(),
+        };
+        self.feeds.values().map(row).collect()
+    }
+
+    /// Parked messages: how many, and the newest one of each process and stream.
+    #[must_use]
+    pub fn parked_rows(&self) -> ParkedRows {
+        let row = |parked: &Parked| ParkedRow {
+            process: parked.process.clone(),
+            stream: parked.stream.clone(),
+            sequence: parked.sequence,
+            subject: parked.subject.clone(),
+            reason: parked.reason.clone(),
+            detail: parked.detail.clone(),
+            parked_at: parked.parked_at.to_string(),
+        };
+        let count = self.parked_count;
+        // An operator may have taken the newest one out again; with none left there is nothing to show.
+        let last = if count == Some(0) { Vec::new() } else { self.parked_last.values().map(row).collect() };
+        ParkedRows { count, last }
+    }
+}
+
+/// One venue's connection.
+#[derive(Clone, Debug, Serialize)]
+pub struct FeedRow {
+    /// The venue.
+    pub venue: Venue,
+    /// What the feed says.
+    pub state: FeedState,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Subscribed.
+    pub symbols: Vec<String>,
+    /// Age of the venue's newest price, ms.
+    pub age_ms: Option<i64>,
+    /// Reconnects since the feed started.
+    pub reconnects: u64,
+    /// Trade ids found missing.
+    pub trades_missing: u64,
+    /// Trade ids fetched over REST.
+    pub trades_filled: u64,
+    /// Frames that could not be read.
+    pub frames_rejected: u64,
+    /// Why it is not live.
+    pub detail: Option<String>,
+}
+
+/// Parked messages.
+#[derive(Clone, Debug, Serialize)]
+pub struct ParkedRows {
+    /// How many there are; null until the broker said so.
+    pub count: Option<u64>,
+    /// The newest one of each process and stream.
+    pub last: Vec<ParkedRow>,
+}
+
+/// A parked message without its bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct ParkedRow {
+    /// Who could not handle it.
+    pub process: String,
+    /// Stream of the original.
+    pub stream: String,
+    /// Sequence of the original.
+    pub sequence: u64,
+    /// Subject of the original.
+    pub subject: String,
+    /// A word.
+    pub reason: String,
+    /// The whole error.
+    pub detail: String,
+    /// When, RFC 3339.
+    pub parked_at: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+// Puts the parts together: one state, filled by the live stream, drawn at most once a frame.
+
+import { $, h, text } from './dom.js';
+import * as format from './format.js';
+import { follow } from './live.js';
+import * as portfolio from './portfolio.js';
+import * as prices from './prices.js';
+import * as alerts from './alerts.js';
+import * as charts from './charts.js';
+import * as system from './system.js';
+
+const RECENT_MAX = 200;
+
+const state = { system: null, portfolio: null, prices: new Map(), alerts: { active: [], recent: [] }, windows: null };
+/** The gateway's clock minus this machine's, ms: ages do not depend on the browser's clock. */
+let clockOffset = 0;
+let connected = false;
+let heardAt = 0;
+const dirty = new Set();
+
+const now = () => Date.now() + clockOffset;
+
+const draw = {
+  portfolio: () => portfolio.draw(state.portfolio, now(), () => mark('portfolio')),
+  prices: () => prices.draw(state.prices, now()),
+  alerts: () => alerts.draw(state.alerts, now()),
+  system: () => system.draw(state.system, now()),
+  head: drawHead,
+};
+
+function mark(...parts) {
+  if (!dirty.size) requestAnimationFrame(() => {
+    const parts = [...dirty];
+    dirty.clear();
+    for (const part of parts) draw[part]();
+  });
+  for (const part of parts) dirty.add(part);
+}
+
+const take = {
+  snapshot(data) {
+    take.processes(data.system);
+    state.portfolio = data.portfolio;
+    state.prices = new Map(data.prices.map((row) => [`${row.venue}.${row.symbol}`, row]));
+    state.alerts = { active: data.alerts.active, recent: data.alerts.recent };
+    mark('portfolio', 'prices', 'alerts', 'head');
+    charts.reload();
+    if (data.windows) take.windows(data.windows);
+  },
+  resync: (data) => take.snapshot(data),
+  prices(data) {
+    clockOffset = data.now_ms - Date.now();
+    for (const row of data.prices) state.prices.set(`${row.venue}.${row.symbol}`, row);
+    mark('prices');
+  },
+  portfolio(data) { state.portfolio = data; mark('portfolio', 'head'); },
+  alert(data) {
+    const key = (alert) => `${alert.name} ${JSON.stringify(alert.scope)}`;
+    state.alerts.active = state.alerts.active.filter((alert) => key(alert) !== key(data));
+    if (data.state === 'firing' || data.state === 'pending') state.alerts.active.push(data);
+    state.alerts.recent = state.alerts.recent.filter((alert) => key(alert) !== key(data) || alert.revision !== data.revision);
+    state.alerts.recent.unshift(data);
+    state.alerts.recent.length = Math.min(state.alerts.recent.length, RECENT_MAX);
+    mark('alerts', 'head');
+  },
+  windows(data) { charts.add(data); },
+  processes(data) {
+    clockOffset = data.now_ms - Date.now();
+    state.system = data;
+    mark('system', 'head');
+  },
+};
+
+function drawHead() {
+  const word = state.system?.status;
+  const chip = $('status');
+  if (word && connected) {
+    chip.dataset.status = word;
+    text(chip, word);
+    const reasons = state.system.reasons;
+    const lines = reasons.length ? reasons : [word === 'DEMO' ? 'All well. The data is simulated: no real exchange is asked.' : 'All well.'];
+    if ($('reasons').dataset.key !== lines.join('\n')) {
+      $('reasons').dataset.key = lines.join('\n');
+      $('reasons').replaceChildren(...lines.map((line) => h('li', {}, line)));
+    }
+    chip.title = lines.join('\n');
+  } else if (!connected && heardAt) {
+    chip.dataset.status = 'WAIT';
+    text(chip, 'LOST');
+  }
+  text($('fact-total'), format.usd(state.portfolio?.totals.totalUsd));
+  const firing = state.alerts.active.filter((alert) => alert.state === 'firing');
+  text($('fact-alerts'), state.system ? format.count(firing.length) : '–');
+  $('fact-alerts').className = `num ${firing.some((alert) => alert.severity === 'critical') ? 'bad' : firing.length ? 'warn' : ''}`;
+  const expected = state.system?.processes.filter((row) => row.expected) ?? [];
+  const up = expected.filter((row) => row.presence === 'up').length;
+  text($('fact-processes'), state.system ? `${up} / ${expected.length}` : '–');
+  $('fact-processes').className = `num ${up < expected.length ? 'bad' : ''}`;
+  const parked = state.system?.parked.count;
+  text($('fact-parked'), format.count(parked));
+  $('fact-parked').className = `num ${parked > 5 ? 'bad' : parked > 2 ? 'warn' : ''}`;
+  text($('link-text'), connected ? 'live' : heardAt ? `lost ${format.age(Date.now() - heardAt)} ago` : 'connecting');
+  $('link').dataset.on = connected ? 'yes' : heardAt ? 'no' : '';
+  document.body.classList.toggle('lost', !connected && heardAt > 0);
+}
+
+$('status').addEventListener('click', () => {
+  const open = $('reasons').hidden;
+  $('reasons').hidden = !open;
+  $('status').setAttribute('aria-expanded', open);
+});
+
+follow(
+  (event, data) => { heardAt = Date.now(); take[event](data); },
+  (now) => { if (now !== connected) { connected = now; mark('head'); } },
+);
+// Ages grow by themselves. While the connection is lost the picture stands still, with its age in the bar.
+setInterval(() => mark('head', ...(connected && state.system ? ['prices', 'alerts', 'portfolio'] : [])), 1000);
+charts.start(now);
