@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
 use spark_bus_schema::{Timestamp, subject};
+use spark_nats::Effects;
 
-use super::Effect;
 use super::tracker::window_ms;
 use crate::alert::Transition;
 use crate::rule::text::{figure, render, span};
@@ -44,7 +44,7 @@ impl Book {
         at: Timestamp,
         transition: &Transition,
         reading: Reading,
-        out: &mut Vec<Effect>,
+        out: &mut Effects,
     ) {
         let severity = transition.severity.unwrap_or(rule.limits.lowest());
         let threshold = rule.limits.of(severity).map(|limit| limit.threshold);
@@ -74,7 +74,7 @@ impl Book {
     }
 
     /// Ends an open alert whose rule or scope is gone.
-    pub fn close(&mut self, name: &str, scope: &BTreeMap<String, String>, at: Timestamp, why: &str, out: &mut Vec<Effect>) {
+    pub fn close(&mut self, name: &str, scope: &BTreeMap<String, String>, at: Timestamp, why: &str, out: &mut Effects) {
         let subject = subject::alert(name, scope);
         let Some(mut alert) = self.open.remove(&subject) else { return };
         alert.state = if alert.state == AlertState::Pending { AlertState::Inactive } else { AlertState::Resolved };
@@ -84,14 +84,14 @@ impl Book {
     }
 
     /// Closes every open alert that `backed` does not know: rules change, and so do scopes.
-    pub fn close_orphans(&mut self, at: Timestamp, backed: impl Fn(&Alert) -> bool, out: &mut Vec<Effect>) {
+    pub fn close_orphans(&mut self, at: Timestamp, backed: impl Fn(&Alert) -> bool, out: &mut Effects) {
         let orphans: Vec<Alert> = self.open.values().filter(|alert| !backed(alert)).cloned().collect();
         for alert in orphans {
             self.close(&alert.name, &alert.scope, at, "its rule was changed or removed", out);
         }
     }
 
-    fn publish(&mut self, subject: String, mut alert: Alert, out: &mut Vec<Effect>) {
+    fn publish(&mut self, subject: String, mut alert: Alert, out: &mut Effects) {
         let known = self.revisions.get(&subject).copied();
         if known.is_none() && self.revisions.len() >= SUBJECTS_MAX {
             self.refused += 1;
@@ -99,8 +99,8 @@ impl Book {
         }
         alert.revision = known.unwrap_or(0) + 1;
         self.revisions.insert(subject.clone(), alert.revision);
-        self.keep(subject.clone(), alert.clone());
-        out.push(Effect::Alert { subject, alert: Box::new(alert) });
+        out.publish_revision(subject.clone(), &alert, alert.revision);
+        self.keep(subject, alert);
     }
 
     fn keep(&mut self, subject: String, alert: Alert) {

@@ -5,11 +5,12 @@ use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::telemetry::{Call, FeedState, FeedStatus, Heartbeat, ProcessState, REFRESH};
 use spark_bus_schema::{Timestamp, Venue};
+use spark_nats::{Effects, Reject};
 
 use super::event::Event;
 use super::markets::MARKETS_MAX;
 use super::tracker::Labels;
-use super::{Effect, Guardrail, Refusal};
+use super::{Guardrail, refusal};
 use crate::rule::Metric;
 use crate::rule::metric as m;
 use crate::window::Sample;
@@ -18,7 +19,7 @@ use crate::window::Sample;
 const LABEL_BYTES_MAX: usize = 64;
 
 impl Guardrail {
-    pub(super) fn take_in(&mut self, at: Timestamp, event: Event, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+    pub(super) fn take_in(&mut self, at: Timestamp, event: Event, out: &mut Effects) -> Result<(), Reject> {
         match event {
             Event::Ticks(batch) => self.ticks(at, &batch, out),
             Event::Quotes(batch) => self.quotes(at, &batch, out),
@@ -28,7 +29,7 @@ impl Guardrail {
             Event::Balances(balances) => self.balances(at, &balances, out),
             Event::Anomaly(anomaly) => {
                 if anomaly.asset.len() > LABEL_BYTES_MAX {
-                    return Err(Refusal::too_long("asset", &anomaly.asset));
+                    return Err(too_long("asset", &anomaly.asset));
                 }
                 let exchange = self.exchanges.entry(anomaly.exchange).or_default();
                 exchange.price(&anomaly);
@@ -40,7 +41,7 @@ impl Guardrail {
         Ok(())
     }
 
-    fn ticks(&mut self, at: Timestamp, batch: &TickBatch, out: &mut Vec<Effect>) {
+    fn ticks(&mut self, at: Timestamp, batch: &TickBatch, out: &mut Effects) {
         let Some(market) = self.markets.entry(batch.venue, &batch.symbol) else {
             self.refused += 1;
             return;
@@ -59,7 +60,7 @@ impl Guardrail {
         self.sample(at, m::TRADE_DELAY, &labels, arrivals.iter().map(delay), out);
     }
 
-    fn quotes(&mut self, at: Timestamp, batch: &QuoteBatch, out: &mut Vec<Effect>) {
+    fn quotes(&mut self, at: Timestamp, batch: &QuoteBatch, out: &mut Effects) {
         let Some(market) = self.markets.entry(batch.venue, &batch.symbol) else {
             self.refused += 1;
             return;
@@ -69,7 +70,7 @@ impl Guardrail {
         self.one(at, m::MARKET_DATA, &labels, Sample::Events(1), out);
     }
 
-    fn call(&mut self, at: Timestamp, call: &Call, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+    fn call(&mut self, at: Timestamp, call: &Call, out: &mut Effects) -> Result<(), Reject> {
         let error_type = call.error_type.as_deref().unwrap_or_default();
         for (field, value) in [("service", call.service.as_str()), ("operation", &call.operation), ("error_type", error_type)] {
             check_label(field, value)?;
@@ -98,7 +99,7 @@ impl Guardrail {
         Ok(())
     }
 
-    fn heartbeat(&mut self, at: Timestamp, beat: &Heartbeat, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+    fn heartbeat(&mut self, at: Timestamp, beat: &Heartbeat, out: &mut Effects) -> Result<(), Reject> {
         check_label("service", &beat.service)?;
         if beat.state == ProcessState::Stopping {
             // It was told to stop, so it is not missing, unless a rule expects it to be there.
@@ -110,13 +111,13 @@ impl Guardrail {
         Ok(())
     }
 
-    fn feed(&mut self, at: Timestamp, status: &FeedStatus, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+    fn feed(&mut self, at: Timestamp, status: &FeedStatus, out: &mut Effects) -> Result<(), Reject> {
         if status.symbols.len() > MARKETS_MAX {
-            return Err(Refusal { detail: format!("symbols: {} of them, above the limit of {MARKETS_MAX}", status.symbols.len()) });
+            return Err(refusal(format!("symbols: {} of them, above the limit of {MARKETS_MAX}", status.symbols.len())));
         }
         let plain = |symbol: &String| symbol.len() <= 32 && symbol.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
         if let Some(symbol) = status.symbols.iter().find(|symbol| symbol.is_empty() || !plain(symbol)) {
-            return Err(Refusal { detail: format!("symbols: {symbol:.64?} is not made of A-Z and 0-9") });
+            return Err(refusal(format!("symbols: {symbol:.64?} is not made of A-Z and 0-9")));
         }
         let venue = status.venue;
         let exchange = self.exchanges.entry(venue).or_default();
@@ -138,7 +139,7 @@ impl Guardrail {
         Ok(())
     }
 
-    fn promise(&mut self, at: Timestamp, venue: Venue, symbol: &str, out: &mut Vec<Effect>) {
+    fn promise(&mut self, at: Timestamp, venue: Venue, symbol: &str, out: &mut Effects) {
         let Some(market) = self.markets.entry(venue, symbol) else {
             self.refused += 1;
             return;
@@ -147,7 +148,7 @@ impl Guardrail {
         self.one(at, m::MARKET_DATA, &[("venue", venue.as_str()), ("symbol", symbol)], Sample::Expected, out);
     }
 
-    fn balances(&mut self, at: Timestamp, balances: &Balances, out: &mut Vec<Effect>) {
+    fn balances(&mut self, at: Timestamp, balances: &Balances, out: &mut Effects) {
         let exchange = balances.exchange;
         let labels = [("exchange", exchange.as_str())];
         if !balances.stale && balances.error.is_none() {
@@ -166,7 +167,7 @@ impl Guardrail {
         self.level(at, m::PORTFOLIO_ASSETS, exchange, assets, out);
     }
 
-    fn parked(&mut self, at: Timestamp, parked: &Parked, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+    fn parked(&mut self, at: Timestamp, parked: &Parked, out: &mut Effects) -> Result<(), Reject> {
         for (field, value) in [("process", &parked.process), ("reason", &parked.reason), ("stream", &parked.stream)] {
             check_label(field, value)?;
         }
@@ -175,11 +176,11 @@ impl Guardrail {
         Ok(())
     }
 
-    fn level(&mut self, at: Timestamp, metric: Metric, exchange: Venue, level: f64, out: &mut Vec<Effect>) {
+    fn level(&mut self, at: Timestamp, metric: Metric, exchange: Venue, level: f64, out: &mut Effects) {
         self.one(at, metric, &[("exchange", exchange.as_str())], Sample::Level(level), out);
     }
 
-    fn one(&mut self, at: Timestamp, metric: Metric, labels: Labels<'_>, sample: Sample, out: &mut Vec<Effect>) {
+    fn one(&mut self, at: Timestamp, metric: Metric, labels: Labels<'_>, sample: Sample, out: &mut Effects) {
         self.sample(at, metric, labels, std::iter::once(sample), out);
     }
 
@@ -189,7 +190,7 @@ impl Guardrail {
         metric: Metric,
         labels: Labels<'_>,
         samples: impl Iterator<Item = Sample> + Clone,
-        out: &mut Vec<Effect>,
+        out: &mut Effects,
     ) {
         self.sample_since(at, at, metric, labels, samples, out);
     }
@@ -201,7 +202,7 @@ impl Guardrail {
         metric: Metric,
         labels: Labels<'_>,
         samples: impl Iterator<Item = Sample> + Clone,
-        out: &mut Vec<Effect>,
+        out: &mut Effects,
     ) {
         for tracker in self.trackers.iter_mut().filter(|tracker| tracker.rule.metric == metric) {
             if !tracker.record(since, labels, samples.clone(), at, &mut self.book, out) {
@@ -215,7 +216,7 @@ impl Guardrail {
         at: Timestamp,
         metric: Metric,
         gone: impl Fn(&std::collections::BTreeMap<String, String>) -> bool,
-        out: &mut Vec<Effect>,
+        out: &mut Effects,
     ) {
         for tracker in self.trackers.iter_mut().filter(|tracker| tracker.rule.metric == metric) {
             tracker.forget(at, &gone, &mut self.book, out);
@@ -223,18 +224,16 @@ impl Guardrail {
     }
 }
 
-fn check_label(field: &'static str, value: &str) -> Result<(), Refusal> {
+fn check_label(field: &'static str, value: &str) -> Result<(), Reject> {
     if value.len() > LABEL_BYTES_MAX {
-        return Err(Refusal::too_long(field, value));
+        return Err(too_long(field, value));
     }
     if value.chars().any(char::is_control) {
-        return Err(Refusal { detail: format!("{field}: {value:?} has control characters") });
+        return Err(refusal(format!("{field}: {value:?} has control characters")));
     }
     Ok(())
 }
 
-impl Refusal {
-    fn too_long(field: &'static str, value: &str) -> Self {
-        Self { detail: format!("{field}: {} bytes, above the limit of {LABEL_BYTES_MAX}", value.len()) }
-    }
+fn too_long(field: &'static str, value: &str) -> Reject {
+    refusal(format!("{field}: {} bytes, above the limit of {LABEL_BYTES_MAX}", value.len()))
 }

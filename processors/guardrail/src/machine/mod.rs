@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
 use spark_bus_schema::telemetry::Windows;
-use spark_bus_schema::{Timestamp, Venue};
+use spark_bus_schema::{DecodeError, Timestamp, Venue, subject};
+use spark_nats::{Delivery, Effects, Input, Machine, Reject};
 
 use crate::rule::Rules;
 
@@ -27,8 +28,6 @@ use exchanges::Exchanges;
 use markets::Markets;
 use tracker::Tracker;
 
-/// Timers fire at multiples of this.
-pub const STEP: Duration = Duration::from_millis(100);
 /// `telemetry.windows` goes out at multiples of this.
 const WINDOWS_EVERY_NS: i64 = 1_000_000_000;
 /// Scopes of one rule. Samples of further ones are refused and counted.
@@ -36,25 +35,9 @@ pub const SCOPES_MAX: usize = 256;
 /// Values in one `telemetry.windows`, so that it stays below the broker's limit on payloads.
 pub const WINDOW_VALUES_MAX: usize = 2_000;
 
-/// What the guardrail wants to be published.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// An alert changed. Its subject and revision are its natural key.
-    Alert {
-        /// `alerts.changed.<name>.<scope>`
-        subject: String,
-        /// The change.
-        alert: Box<Alert>,
-    },
-    /// All windows at a full second.
-    Windows(Windows),
-}
-
-/// A well-formed message that cannot be true.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Field, value, limit.
-    pub detail: String,
+/// A well-formed message that cannot be true: field, value, limit.
+fn refusal(detail: String) -> Reject {
+    Reject { reason: "rejected", detail }
 }
 
 /// The guardrail.
@@ -84,31 +67,22 @@ impl Guardrail {
         }
     }
 
+    /// A guardrail with the built-in rules.
+    #[must_use]
+    pub fn with_default_rules() -> Self {
+        Self::new(&Rules::builtin())
+    }
+
     /// Goes on after alerts that are stored already, when the own state is lost: revisions continue, and what was open
     /// is closed or raised again. A state that is loaded afterwards replaces this.
     pub fn seed(&mut self, alerts: impl IntoIterator<Item = Alert>) {
         self.book.seed(alerts);
     }
 
-    /// Takes in one event that was stored at a moment. A moment before the latest one counts as the latest.
-    ///
-    /// # Errors
-    /// The event cannot be true; the state is as before.
-    pub fn apply(&mut self, at: Timestamp, event: Event, out: &mut Vec<Effect>) -> Result<(), Refusal> {
-        let at = self.advance(at, out);
-        self.take_in(at, event, out)
-    }
-
-    /// Time passed. Call it for every multiple of [`STEP`], in order.
-    pub fn tick(&mut self, at: Timestamp, out: &mut Vec<Effect>) {
-        let boundary = at;
-        let at = self.advance(at, out);
-        for tracker in &mut self.trackers {
-            tracker.judge_all(at, &mut self.book, out);
-        }
-        if boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
-            out.push(Effect::Windows(self.windows(at)));
-        }
+    /// Trades counted since the state began, over all symbols; each id once.
+    #[must_use]
+    pub fn trades_counted(&self) -> u64 {
+        self.markets.iter().map(|(_, _, market)| market.trades).sum()
     }
 
     /// Every window now.
@@ -166,16 +140,16 @@ impl Guardrail {
         self.trackers.iter().flat_map(|tracker| tracker.instances.values()).map(|instance| instance.window.clamped()).sum()
     }
 
-    fn advance(&mut self, at: Timestamp, out: &mut Vec<Effect>) -> Timestamp {
+    fn advance(&mut self, at: Timestamp, effects: &mut Effects) -> Timestamp {
         self.now = self.now.max(at);
         if !self.begun {
             self.begun = true;
-            self.begin(out);
+            self.begin(effects);
         }
         self.now
     }
 
-    fn begin(&mut self, out: &mut Vec<Effect>) {
+    fn begin(&mut self, effects: &mut Effects) {
         for tracker in &mut self.trackers {
             tracker.expect(self.now);
         }
@@ -185,6 +159,47 @@ impl Guardrail {
                 tracker.instances.values().any(|known| known.scope == alert.scope && known.status.state == alert.state)
             })
         };
-        self.book.close_orphans(self.now, backed, out);
+        self.book.close_orphans(self.now, backed, effects);
+    }
+}
+
+impl Machine for Guardrail {
+    type Event = Event;
+    const INPUTS: &'static [Input] = &[
+        Input {
+            stream: subject::FEED,
+            subjects: &[subject::TICKS, subject::QUOTES, subject::CALLS, subject::HEARTBEATS, subject::FEED_STATUS],
+        },
+        Input { stream: subject::LEDGER, subjects: &[subject::BALANCES, subject::ANOMALIES] },
+        Input { stream: subject::PARKED, subjects: &[subject::PARKED_ALL] },
+    ];
+    const STEP: Duration = Duration::from_millis(100);
+
+    fn decode(delivery: &Delivery) -> Result<Event, DecodeError> {
+        Event::decode(&delivery.subject, delivery.kind.as_deref(), &delivery.payload)
+    }
+
+    fn apply(&mut self, at: Timestamp, event: Event, effects: &mut Effects) -> Result<(), Reject> {
+        let at = self.advance(at, effects);
+        self.take_in(at, event, effects)
+    }
+
+    fn tick(&mut self, at: Timestamp, effects: &mut Effects) {
+        let boundary = at;
+        let at = self.advance(at, effects);
+        for tracker in &mut self.trackers {
+            tracker.judge_all(at, &mut self.book, effects);
+        }
+        if boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
+            effects.publish(subject::WINDOWS.to_owned(), &self.windows(at));
+        }
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.to_bytes()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.take_over(bytes)
     }
 }

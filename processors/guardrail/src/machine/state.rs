@@ -54,8 +54,7 @@ struct State {
 
 impl Guardrail {
     /// The state as bytes: only cells and slices that are not empty.
-    #[must_use]
-    pub fn save(&self) -> Vec<u8> {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
         let rules = self.trackers.iter().map(|tracker| SavedRule {
             id: tracker.rule.id.clone(),
             fingerprint: tracker.fingerprint,
@@ -86,7 +85,7 @@ impl Guardrail {
     ///
     /// # Errors
     /// The bytes are of another layout or damaged.
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
+    pub(super) fn take_over(&mut self, bytes: &[u8]) -> Result<(), String> {
         let version = version(bytes)?;
         if version != VERSION {
             return Err(format!("state has layout {version}, this build reads {VERSION}"));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::telemetry::WindowValue;
+use spark_nats::Effects;
 
 use super::book::Book;
-use super::{Effect, SCOPES_MAX};
+use super::SCOPES_MAX;
 use crate::alert::{self, Observation, Status, Transition};
 use crate::rule::Rule;
 use crate::window::{Reading, Sample, Window};
@@ -70,7 +71,7 @@ impl Tracker {
         samples: impl Iterator<Item = Sample>,
         judge_at: Timestamp,
         book: &mut Book,
-        out: &mut Vec<Effect>,
+        out: &mut Effects,
     ) -> bool {
         let value_of = |label: &str| labels.iter().find(|(key, _)| *key == label).map(|(_, value)| *value);
         let concerns = self.rule.filter.iter().all(|(label, value)| value_of(label) == Some(value))
@@ -101,14 +102,14 @@ impl Tracker {
     }
 
     /// Judges every scope.
-    pub fn judge_all(&mut self, at: Timestamp, book: &mut Book, out: &mut Vec<Effect>) {
+    pub fn judge_all(&mut self, at: Timestamp, book: &mut Book, out: &mut Effects) {
         for instance in self.instances.values_mut() {
             judge(&self.rule, instance, at, book, out);
         }
     }
 
     /// Lets go of scopes that are not expected by the rule, and closes what they had open.
-    pub fn forget(&mut self, at: Timestamp, gone: impl Fn(&BTreeMap<String, String>) -> bool, book: &mut Book, out: &mut Vec<Effect>) {
+    pub fn forget(&mut self, at: Timestamp, gone: impl Fn(&BTreeMap<String, String>) -> bool, book: &mut Book, out: &mut Effects) {
         let rule = &self.rule;
         self.instances.retain(|_, instance| {
             let stays = instance.expected || !gone(&instance.scope);
@@ -149,7 +150,7 @@ fn read(rule: &Rule, instance: &mut Instance, at: Timestamp) -> Reading {
     Reading { value: raw.value.map(|value| rule.in_unit(value)).filter(|value| value.is_finite()), samples: raw.samples }
 }
 
-fn judge(rule: &Rule, instance: &mut Instance, at: Timestamp, book: &mut Book, out: &mut Vec<Effect>) {
+fn judge(rule: &Rule, instance: &mut Instance, at: Timestamp, book: &mut Book, out: &mut Effects) {
     if !rule.limits.decide() {
         return;
     }

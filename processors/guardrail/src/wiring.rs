@@ -1,0 +1,189 @@
+//! The process: configuration, metrics, and the run loop of `spark-nats` around the decision.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use spark_bus_schema::alerts::{Alert, Severity};
+use spark_bus_schema::{DecodeError, Timestamp, subject};
+use spark_nats::{Delivery, Effects, Follower, Input, Machine, Reject, Service, Start, run_machine};
+
+use crate::machine::{Event, Guardrail};
+use crate::rule::{Problem, Rules};
+
+/// Largest rule file that is read.
+const RULES_BYTES_MAX: u64 = 1024 * 1024;
+/// How often it is looked whether the stored alerts have all been read.
+const SEED_POLL: Duration = Duration::from_millis(20);
+
+/// Section `[guardrail]` of `spark.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// File with the rules, in place of the built-in ones (`processors/guardrail/guardrail.toml`).
+    pub rules: Option<PathBuf>,
+}
+
+impl Config {
+    /// Every mistake, each as "key = value: what is wrong; what would be right" with the file and line where it is.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        match self.load() {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Reads the rules.
+    ///
+    /// # Errors
+    /// Every mistake in them, or why the file cannot be read.
+    pub fn load(&self) -> Result<Rules, Vec<Problem>> {
+        let Some(path) = &self.rules else { return Ok(Rules::builtin()) };
+        let unreadable = |what: String| {
+            vec![Problem {
+                file: "spark.toml".to_owned(),
+                line: None,
+                key: "guardrail.rules".to_owned(),
+                value: format!("{:?}", path.display().to_string()),
+                what,
+                fix: "name a readable TOML file, or remove the key to use the built-in rules".to_owned(),
+            }]
+        };
+        let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if size > RULES_BYTES_MAX {
+            return Err(unreadable(format!("{size} bytes, above the limit of {RULES_BYTES_MAX}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        Rules::from_toml(&text, &path.display().to_string())
+    }
+}
+
+/// Why the guardrail stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The rules are not usable.
+    #[error("rules:\n{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Rules {
+        /// Every mistake.
+        problems: Vec<Problem>,
+    },
+    /// The broker or the checkpoint failed.
+    #[error("run the guardrail")]
+    Bus(#[source] spark_nats::Error),
+}
+
+/// Runs the guardrail until the service is told to stop.
+///
+/// # Errors
+/// [`Error`]; a broker that is away is waited for and is none.
+pub async fn run(service: Service, config: Config) -> Result<(), Error> {
+    let rules = config.load().map_err(|problems| Error::Rules { problems })?;
+    tracing::info!(rules = rules.len(), "guardrail watches");
+    let mut guardrail = Guardrail::new(&rules);
+    if !service.data_dir.join("checkpoint.sqlite").exists() {
+        let Some(stored) = stored_alerts(&service).await else { return Ok(()) };
+        guardrail.seed(stored);
+    }
+    let observed = Observed::new(guardrail, &service);
+    run_machine(&service, observed).await.map_err(Error::Bus)
+}
+
+/// The last alert of every subject. Without a state of its own the guardrail goes on after them: an alert with a
+/// revision that is stored already would be taken for that one. None when told to stop.
+async fn stored_alerts(service: &Service) -> Option<Vec<Alert>> {
+    let subjects = vec![subject::ALERTS.to_owned()];
+    let mut follower = Follower::start(service.bus.clone(), service.name, subject::LEDGER, subjects, Start::LastPerSubject);
+    let mut alerts = Vec::new();
+    loop {
+        tokio::select! {
+            () = service.shutdown.cancelled() => return None,
+            batch = follower.next() => {
+                for delivery in batch? {
+                    match delivery.decode::<Alert>() {
+                        Ok(alert) => alerts.push(alert),
+                        Err(error) => tracing::warn!(subject = delivery.subject, %error, "stored alert is unreadable"),
+                    }
+                }
+            }
+            () = tokio::time::sleep(SEED_POLL), if follower.is_caught_up() => return Some(alerts),
+            () = tokio::time::sleep(SEED_POLL) => {}
+        }
+    }
+}
+
+/// The decision with its metrics: what it counts is shown, and nothing flows back.
+struct Observed {
+    inner: Guardrail,
+    trades: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
+    clamped: Arc<AtomicU64>,
+    shown_at_s: i64,
+}
+
+impl Observed {
+    fn new(inner: Guardrail, service: &Service) -> Self {
+        let counter = |name| service.status.counter(name);
+        Self {
+            inner,
+            trades: counter("spark_guardrail_trades_total"),
+            refused: counter("spark_guardrail_refused_total"),
+            clamped: counter("spark_guardrail_clamped_total"),
+            shown_at_s: i64::MIN,
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus gauges are floats")]
+    fn show(&mut self, at: Timestamp) {
+        let second = at.as_millis().div_euclid(1_000);
+        if second == self.shown_at_s {
+            return;
+        }
+        self.shown_at_s = second;
+        let total = self.inner.trades_counted();
+        for (name, cell, value) in [
+            ("spark_guardrail_trades_total", &self.trades, total),
+            ("spark_guardrail_refused_total", &self.refused, self.inner.refused()),
+            ("spark_guardrail_clamped_total", &self.clamped, self.inner.clamped()),
+        ] {
+            cell.store(value, Ordering::Relaxed);
+            metrics::counter!(name).absolute(value);
+        }
+        for (venue, symbol, seconds) in self.inner.staleness(at) {
+            metrics::gauge!("spark_ws_staleness_seconds", "venue" => venue.as_str(), "symbol" => symbol.to_owned()).set(seconds);
+        }
+        for ((alert, severity), count) in self.inner.firing() {
+            let severity = if severity == Severity::Critical { "critical" } else { "warning" };
+            metrics::gauge!("spark_alerts_firing", "alertname" => alert.to_owned(), "severity" => severity).set(count as f64);
+        }
+    }
+}
+
+impl Machine for Observed {
+    type Event = Event;
+    const INPUTS: &'static [Input] = Guardrail::INPUTS;
+    const STEP: Duration = Guardrail::STEP;
+
+    fn decode(delivery: &Delivery) -> Result<Event, DecodeError> {
+        Guardrail::decode(delivery)
+    }
+
+    fn apply(&mut self, at: Timestamp, event: Event, effects: &mut Effects) -> Result<(), Reject> {
+        self.inner.apply(at, event, effects)
+    }
+
+    fn tick(&mut self, at: Timestamp, effects: &mut Effects) {
+        self.inner.tick(at, effects);
+        self.show(at);
+    }
+
+    fn save(&self) -> Vec<u8> {
+        self.inner.save()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.inner.load(bytes)
+    }
+}
