@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use spark_bus_schema::Venue;
 
 use crate::breaker::BreakerConfig;
 use crate::retry::RetryConfig;
 
 /// Settings of one exchange's client. What is not set has the exchange's own default.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
     /// `https://api.binance.com`, `https://api.btcturk.com`, or the simulator's address. No path, no trailing slash needed.
