@@ -89,9 +89,10 @@ pub(crate) struct Caller {
 impl Caller {
     pub fn new(exchange: Venue, config: &ApiConfig, observer: Observer) -> Result<Self, Error> {
         let per_minute = config.per_minute(exchange);
+        let direct = config.base_url(exchange).starts_with("http://");
         Ok(Self {
             exchange,
-            transport: Transport::new(exchange, config.body_bytes_max)?,
+            transport: Transport::new(exchange, config.body_bytes_max, direct)?,
             timeout: config.timeout(),
             retry: config.retry,
             per_minute,

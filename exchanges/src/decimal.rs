@@ -4,6 +4,7 @@
 //! text of a JSON number is exact (`serde_json` alone would hand out an `f64`).
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rust_decimal::Decimal;
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -117,7 +118,8 @@ pub fn non_negative_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result
     if text == "null" { Ok(None) } else { parse_non_negative(&text).map(Some).map_err(D::Error::custom) }
 }
 
-/// [`non_negative`] that also takes a decimal comma, which one client saw in BTCTurk balances ("9,75"); logged each time.
+/// [`non_negative`] that also takes a decimal comma, which one client saw in BTCTurk balances ("9,75"); the first one is
+/// logged.
 ///
 /// # Errors
 /// The deserializer's, naming the text. `1,234.5` is ambiguous and refused.
@@ -128,7 +130,10 @@ pub fn non_negative_or_comma<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
         return parse_non_negative(&text).map_err(D::Error::custom);
     }
     let value = parse_non_negative(&text.replace(',', ".")).map_err(D::Error::custom)?;
-    tracing::warn!(exchange = "btcturk", %value, "a balance came with a decimal comma; read as a decimal point");
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
+        tracing::warn!(exchange = "btcturk", "a balance came with a decimal comma; read as a decimal point, also from now on");
+    }
     Ok(value)
 }
 

@@ -53,7 +53,8 @@ pub struct Broken {
 
 impl Transport {
     /// Roots are compiled in, so that a machine without a certificate store can trade, and starts in the demo.
-    pub fn new(exchange: Venue, body_bytes_max: usize) -> Result<Self, Error> {
+    /// `direct` keeps a proxy of the environment out of the way, as for a simulator next door.
+    pub fn new(exchange: Venue, body_bytes_max: usize, direct: bool) -> Result<Self, Error> {
         let failed = |what: String| Error::new(exchange, "start", ErrorType::Network, what);
         let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -61,7 +62,8 @@ impl Transport {
             .map_err(|error| failed(format!("TLS cannot be set up: {error}")))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        let client = if direct { builder.no_proxy() } else { builder }
             .tls_backend_preconfigured(tls)
             // A redirect would carry the key to wherever it points.
             .redirect(reqwest::redirect::Policy::none())

@@ -20,9 +20,6 @@ pub struct Bucket {
     level: f64,
     refilled_at: Instant,
     blocked_until: Option<Instant>,
-    /// Weight taken by this bucket since `window_began`, to tell our own use from that of others.
-    spent: f64,
-    window_began: Instant,
 }
 
 impl Bucket {
@@ -30,7 +27,7 @@ impl Bucket {
     #[must_use]
     pub fn new(per_minute: u32, now: Instant) -> Self {
         let per_minute = f64::from(per_minute.max(1));
-        Self { per_minute, level: per_minute, refilled_at: now, blocked_until: None, spent: 0.0, window_began: now }
+        Self { per_minute, level: per_minute, refilled_at: now, blocked_until: None }
     }
 
     /// Takes `weight` units. More than the whole allowance is taken as the whole.
@@ -52,17 +49,14 @@ impl Bucket {
             return Err(WINDOW.mul_f64(missing).max(Duration::from_millis(1)));
         }
         self.level -= weight;
-        self.spent += weight;
         Ok(())
     }
 
-    /// The exchange says that `used` units of its current minute are gone, ours and everybody else's at this address.
-    /// What we did not spend ourselves is taken out of the bucket, down to a debt of one whole allowance.
+    /// The exchange says that `used` units of its current minute are gone, ours and everybody else's at this address: no
+    /// more than the rest is left to take. At worst that is a debt of one whole allowance.
     pub fn observe_used(&mut self, used: u32, now: Instant) {
         self.refill(now);
-        let foreign = (f64::from(used) - self.spent).max(0.0);
-        let free = self.per_minute - self.spent.min(self.per_minute) - foreign;
-        self.level = self.level.min(free).max(-self.per_minute);
+        self.level = self.level.min(self.per_minute - f64::from(used)).max(-self.per_minute);
     }
 
     /// Nothing goes out for `wait`, as a `Retry-After` demands. A shorter demand never lifts a longer one.
@@ -83,10 +77,6 @@ impl Bucket {
         let refill = elapsed.as_secs_f64() / WINDOW.as_secs_f64() * self.per_minute;
         self.level = (self.level + refill).min(self.per_minute);
         self.refilled_at = now;
-        if now.saturating_duration_since(self.window_began) >= WINDOW {
-            self.window_began = now;
-            self.spent = 0.0;
-        }
     }
 }
 
