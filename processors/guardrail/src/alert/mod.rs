@@ -200,7 +200,8 @@ fn judge(status: &Status, limits: &Limits, at: Timestamp) -> (AlertState, Option
         .into_iter()
         .find(|severity| limits.of(*severity).is_some_and(|limit| status.clocks(*severity).crossed_for(limit.hold, at)));
     if status.state == AlertState::Firing {
-        return (stay_or_leave(status, limits, at, due)).map_or((AlertState::Resolved, None), |severity| (AlertState::Firing, Some(severity)));
+        return (stay_or_leave(status, limits, at, due))
+            .map_or((AlertState::Resolved, None), |severity| (AlertState::Firing, Some(severity)));
     }
     if due.is_some() {
         return (AlertState::Firing, due);

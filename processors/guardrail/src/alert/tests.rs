@@ -48,36 +48,47 @@ fn an_alert_waits_for_its_for_and_resolves_once() {
         &[(0, 11.0), (4, 11.0), (5, 11.0), (6, 12.0), (7, 10.0), (8, 9.0)],
         &[(0, Pending, Some(Warning)), (5, Firing, Some(Warning)), (7, Resolved, none)],
     );
-    check("a break starts the clock again", &rule, &[(0, 11.0), (3, 9.0), (4, 11.0), (8, 11.0)], &[
-        (0, Pending, Some(Warning)),
-        (3, Inactive, none),
-        (4, Pending, Some(Warning)),
-    ]);
-    check("after it was resolved", &rule, &[(0, 11.0), (5, 11.0), (6, 1.0), (7, 11.0), (8, 1.0), (9, 1.0)], &[
-        (0, Pending, Some(Warning)),
-        (5, Firing, Some(Warning)),
-        (6, Resolved, none),
-        (7, Pending, Some(Warning)),
-        (8, Inactive, none),
-    ]);
+    check(
+        "a break starts the clock again",
+        &rule,
+        &[(0, 11.0), (3, 9.0), (4, 11.0), (8, 11.0)],
+        &[(0, Pending, Some(Warning)), (3, Inactive, none), (4, Pending, Some(Warning))],
+    );
+    check(
+        "after it was resolved",
+        &rule,
+        &[(0, 11.0), (5, 11.0), (6, 1.0), (7, 11.0), (8, 1.0), (9, 1.0)],
+        &[
+            (0, Pending, Some(Warning)),
+            (5, Firing, Some(Warning)),
+            (6, Resolved, none),
+            (7, Pending, Some(Warning)),
+            (8, Inactive, none),
+        ],
+    );
 }
 
 #[test]
 fn severities_escalate_and_come_back() {
     let rule = limits(Some((10.0, 5)), Some((20.0, 2)), 0, NoData::Ok);
-    check("critical overtakes", &rule, &[(0, 21.0), (2, 21.0), (3, 15.0), (4, 1.0)], &[
-        (0, Pending, Some(Critical)),
-        (2, Firing, Some(Critical)),
-        (3, Firing, Some(Warning)),
-        (4, Resolved, None),
-    ]);
-    check("warning first", &rule, &[(0, 11.0), (5, 11.0), (6, 21.0), (7, 21.0), (8, 21.0), (9, 11.0), (10, 1.0)], &[
-        (0, Pending, Some(Warning)),
-        (5, Firing, Some(Warning)),
-        (8, Firing, Some(Critical)),
-        (9, Firing, Some(Warning)),
-        (10, Resolved, None),
-    ]);
+    check(
+        "critical overtakes",
+        &rule,
+        &[(0, 21.0), (2, 21.0), (3, 15.0), (4, 1.0)],
+        &[(0, Pending, Some(Critical)), (2, Firing, Some(Critical)), (3, Firing, Some(Warning)), (4, Resolved, None)],
+    );
+    check(
+        "warning first",
+        &rule,
+        &[(0, 11.0), (5, 11.0), (6, 21.0), (7, 21.0), (8, 21.0), (9, 11.0), (10, 1.0)],
+        &[
+            (0, Pending, Some(Warning)),
+            (5, Firing, Some(Warning)),
+            (8, Firing, Some(Critical)),
+            (9, Firing, Some(Warning)),
+            (10, Resolved, None),
+        ],
+    );
     let at_once = limits(Some((10.0, 0)), Some((20.0, 0)), 0, NoData::Ok);
     check("without for", &at_once, &[(0, 21.0), (1, 1.0)], &[(0, Firing, Some(Critical)), (1, Resolved, None)]);
     let critical_only = limits(None, Some((0.5, 0)), 0, NoData::Ok);
@@ -90,11 +101,12 @@ fn a_flapping_value_raises_one_alert() {
     let flapping: Vec<(u64, f64)> = (0..50).map(|second| (second, if second % 2 == 0 { 11.0 } else { 1.0 })).collect();
     check("flapping", &rule, &flapping, &[(0, Firing, Some(Warning))]);
     check("then quiet", &rule, &[(0, 11.0), (1, 1.0), (10, 1.0), (11, 1.0)], &[(0, Firing, Some(Warning)), (11, Resolved, None)]);
-    check("critical keeps its own time", &rule, &[(0, 21.0), (1, 11.0), (8, 11.0), (9, 1.0), (11, 1.0), (18, 1.0), (19, 1.0)], &[
-        (0, Firing, Some(Critical)),
-        (11, Firing, Some(Warning)),
-        (19, Resolved, None),
-    ]);
+    check(
+        "critical keeps its own time",
+        &rule,
+        &[(0, 21.0), (1, 11.0), (8, 11.0), (9, 1.0), (11, 1.0), (18, 1.0), (19, 1.0)],
+        &[(0, Firing, Some(Critical)), (11, Firing, Some(Warning)), (19, Resolved, None)],
+    );
 }
 
 #[test]
@@ -108,7 +120,12 @@ fn having_no_data_means_what_the_rule_says() {
     check("keep", &rule(NoData::Keep), &timeline, &with(&[(9, Resolved, None)]));
     let missing = [(7, Missing, Some(Warning)), (8, Pending, Some(Warning)), (9, Inactive, None)];
     check("alert", &rule(NoData::Alert), &timeline, &with(&missing));
-    check("alert, then good", &rule(NoData::Alert), &[(0, -1.0), (3, -1.0), (4, 1.0)], &[(3, Missing, Some(Warning)), (4, Resolved, None)]);
+    check(
+        "alert, then good",
+        &rule(NoData::Alert),
+        &[(0, -1.0), (3, -1.0), (4, 1.0)],
+        &[(3, Missing, Some(Warning)), (4, Resolved, None)],
+    );
     check("too short a gap", &rule(NoData::Alert), &[(0, -1.0), (2, -1.0), (3, 1.0), (4, -1.0), (6, -1.0)], &[]);
 }
 
@@ -116,11 +133,12 @@ fn having_no_data_means_what_the_rule_says() {
 fn below_is_the_mirror_of_above() {
     let mut rule = limits(Some((10.0, 0)), Some((5.0, 0)), 0, NoData::Ok);
     rule.direction = Direction::Below;
-    check("below", &rule, &[(0, 10.0), (1, 9.0), (2, 4.0), (3, 10.0)], &[
-        (1, Firing, Some(Warning)),
-        (2, Firing, Some(Critical)),
-        (3, Resolved, None),
-    ]);
+    check(
+        "below",
+        &rule,
+        &[(0, 10.0), (1, 9.0), (2, 4.0), (3, 10.0)],
+        &[(1, Firing, Some(Warning)), (2, Firing, Some(Critical)), (3, Resolved, None)],
+    );
 }
 
 #[test]

@@ -132,7 +132,8 @@ impl Guardrail {
             let unsubscribed = |symbol: &str| !status.symbols.iter().any(|kept| kept == symbol);
             self.markets.silence(venue, unsubscribed);
             let gone = |scope: &std::collections::BTreeMap<String, String>| {
-                scope.get("venue").is_none_or(|name| name == venue.as_str()) && scope.get("symbol").is_some_and(|symbol| unsubscribed(symbol))
+                scope.get("venue").is_none_or(|name| name == venue.as_str())
+                    && scope.get("symbol").is_some_and(|symbol| unsubscribed(symbol))
             };
             self.forget(at, m::MARKET_DATA, gone, out);
         }

@@ -92,7 +92,8 @@ impl Guardrail {
         }
         let state: State = rmp_serde::from_slice(bytes).map_err(|error| format!("state is damaged: {error}"))?;
         for rule in state.rules {
-            let known = self.trackers.iter_mut().find(|tracker| tracker.rule.id == rule.id && tracker.fingerprint == rule.fingerprint);
+            let known =
+                self.trackers.iter_mut().find(|tracker| tracker.rule.id == rule.id && tracker.fingerprint == rule.fingerprint);
             let Some(tracker) = known else { continue };
             for saved in rule.instances {
                 let instance = tracker.put(saved.scope);

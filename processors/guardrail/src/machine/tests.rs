@@ -171,21 +171,28 @@ fn slow_refreshes_of_one_exchange_raise_an_alert_for_it_only() {
     let mut timeline = vec![slow(10, Venue::Binance, 200), slow(20, Venue::Btcturk, 200), slow(1_000, Venue::Binance, 1_800)];
     timeline.push(slow(2_000, Venue::Binance, 4_000));
     timeline.push(slow(2_001, Venue::Btcturk, 250));
-    check("portfolio_refresh_p95", timeline, 320_000, &[
-        (1_000, "binance", Firing, WARNING),
-        (2_000, "binance", Firing, CRITICAL),
-        // The slow refreshes leave the window (5 min and at most one slice of it), then keep_firing_for runs.
-        (315_000, "binance", Resolved, None),
-    ]);
+    check(
+        "portfolio_refresh_p95",
+        timeline,
+        320_000,
+        &[
+            (1_000, "binance", Firing, WARNING),
+            (2_000, "binance", Firing, CRITICAL),
+            // The slow refreshes leave the window (5 min and at most one slice of it), then keep_firing_for runs.
+            (315_000, "binance", Resolved, None),
+        ],
+    );
 }
 
 #[test]
 fn silence_of_a_symbol_is_stale_and_new_data_resolves_at_once() {
     let timeline = vec![tick(50, 1), tick(20_000, 2), tick(55_050, 3)];
-    check("ws_staleness", timeline, 60_000, &[
-        (50_100, "BTCUSDT-binance", Firing, WARNING),
-        (55_050, "BTCUSDT-binance", Resolved, None),
-    ]);
+    check(
+        "ws_staleness",
+        timeline,
+        60_000,
+        &[(50_100, "BTCUSDT-binance", Firing, WARNING), (55_050, "BTCUSDT-binance", Resolved, None)],
+    );
     let frozen = vec![tick(50, 1)];
     check("ws_staleness_venue", frozen, 130_000, &[(30_100, "binance", Firing, WARNING), (120_100, "binance", Firing, CRITICAL)]);
 }
@@ -198,10 +205,12 @@ fn a_subscribed_symbol_is_expected_and_an_unsubscribed_one_forgotten() {
         (40_000, feed(FeedState::Live, &["BTCUSDT"])),
         tick(41_000, 2),
     ];
-    check("ws_staleness", timeline, 60_000, &[
-        (30_100, "ETHUSDT-binance", Firing, WARNING),
-        (40_000, "ETHUSDT-binance", Resolved, None),
-    ]);
+    check(
+        "ws_staleness",
+        timeline,
+        60_000,
+        &[(30_100, "ETHUSDT-binance", Firing, WARNING), (40_000, "ETHUSDT-binance", Resolved, None)],
+    );
 }
 
 #[test]
@@ -216,23 +225,31 @@ fn errors_raise_rate_and_ratio() {
     };
     check("exchange_error_rate", calls(&[0, 1, 2]), 60_000, &[]);
     check("exchange_error_rate", calls(&[0, 1, 2, 3]), 60_000, &[(3_001, "btcturk", Firing, WARNING)]);
-    check("exchange_error_ratio", calls(&[0]), 60_000, &[(9_001, "btcturk", Pending, WARNING), (19_001, "btcturk", Inactive, None)]);
+    check(
+        "exchange_error_ratio",
+        calls(&[0]),
+        60_000,
+        &[(9_001, "btcturk", Pending, WARNING), (19_001, "btcturk", Inactive, None)],
+    );
 }
 
 #[test]
 fn an_exchange_is_down_when_calls_fail_in_a_row_or_the_connection_stays_lost() {
     let failing = |ms| (ms, call(Venue::Binance, "account", 5, Some("network")));
     let refused = |ms| (ms, call(Venue::Binance, "account", 5, Some("auth")));
-    check("exchange_down", vec![failing(0), failing(10), failing(20)], 16_000, &[
-        (20, "binance", Pending, CRITICAL),
-        (15_100, "binance", Firing, CRITICAL),
-    ]);
+    check(
+        "exchange_down",
+        vec![failing(0), failing(10), failing(20)],
+        16_000,
+        &[(20, "binance", Pending, CRITICAL), (15_100, "binance", Firing, CRITICAL)],
+    );
     check("exchange_down", vec![refused(0), refused(10), refused(20), refused(30)], 16_000, &[]);
-    check("exchange_down", vec![(0, feed(FeedState::Live, &[])), (50, feed(FeedState::Reconnecting, &[])), (20_000, feed(FeedState::Live, &[]))], 30_000, &[
-        (50, "binance", Pending, CRITICAL),
-        (15_100, "binance", Firing, CRITICAL),
-        (25_000, "binance", Resolved, None),
-    ]);
+    check(
+        "exchange_down",
+        vec![(0, feed(FeedState::Live, &[])), (50, feed(FeedState::Reconnecting, &[])), (20_000, feed(FeedState::Live, &[]))],
+        30_000,
+        &[(50, "binance", Pending, CRITICAL), (15_100, "binance", Firing, CRITICAL), (25_000, "binance", Resolved, None)],
+    );
 }
 
 #[test]
@@ -255,11 +272,12 @@ fn a_process_is_missed_unless_it_said_goodbye() {
 fn failed_polls_make_a_portfolio_stale_and_a_good_one_fresh() {
     let good = |ms| (ms, balances(&[("BTC", false)], Some(at(ms)), None));
     let bad = |ms| (ms, balances(&[("BTC", false)], Some(at(0)), Some("timeout")));
-    check("portfolio_staleness", vec![good(0), bad(30_000), bad(60_000), good(80_000)], 90_000, &[
-        (60_100, "binance", Pending, WARNING),
-        (75_100, "binance", Firing, WARNING),
-        (80_000, "binance", Resolved, None),
-    ]);
+    check(
+        "portfolio_staleness",
+        vec![good(0), bad(30_000), bad(60_000), good(80_000)],
+        90_000,
+        &[(60_100, "binance", Pending, WARNING), (75_100, "binance", Firing, WARNING), (80_000, "binance", Resolved, None)],
+    );
     let never_good = (0, balances(&[], None, Some("auth")));
     check("portfolio_staleness", vec![never_good.clone()], 61_000, &[(60_100, "binance", Pending, WARNING)]);
     check("no_assets", vec![never_good], 11_000, &[(0, "binance", Pending, CRITICAL), (10_000, "binance", Firing, CRITICAL)]);
@@ -270,7 +288,12 @@ fn failed_polls_make_a_portfolio_stale_and_a_good_one_fresh() {
 fn a_held_price_is_an_anomaly_until_it_is_settled() {
     let fresh = |held| balances(&[("BTC", held)], Some(at(0)), None);
     let want = |until| [(100, "binance", Firing, WARNING), (until, "binance", Resolved, None)];
-    check("value_anomaly", vec![(100, anomaly(AnomalyState::Held)), (200, fresh(true)), (900, anomaly(AnomalyState::Confirmed))], 1_000, &want(900));
+    check(
+        "value_anomaly",
+        vec![(100, anomaly(AnomalyState::Held)), (200, fresh(true)), (900, anomaly(AnomalyState::Confirmed))],
+        1_000,
+        &want(900),
+    );
     check("value_anomaly", vec![(100, anomaly(AnomalyState::Held)), (700, fresh(false))], 1_000, &want(700));
 }
 

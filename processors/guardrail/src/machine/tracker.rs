@@ -6,8 +6,8 @@ use spark_bus_schema::Timestamp;
 use spark_bus_schema::telemetry::WindowValue;
 use spark_nats::Effects;
 
-use super::book::Book;
 use super::SCOPES_MAX;
+use super::book::Book;
 use crate::alert::{self, Observation, Status, Transition};
 use crate::rule::Rule;
 use crate::window::{Reading, Sample, Window};
@@ -58,9 +58,12 @@ impl Tracker {
     pub fn put(&mut self, scope: BTreeMap<String, String>) -> &mut Instance {
         let key = scope.values().map(String::as_str).collect::<Vec<_>>().join(&SEPARATOR.to_string());
         let window = || Window::new(self.rule.aggregation, self.rule.window);
-        self.instances
-            .entry(key)
-            .or_insert_with(|| Instance { scope, window: window(), status: Status::default(), expected: false })
+        self.instances.entry(key).or_insert_with(|| Instance {
+            scope,
+            window: window(),
+            status: Status::default(),
+            expected: false,
+        })
     }
 
     /// Gives `samples` to the scope that they belong to, if they concern this rule, and judges it. False when there is no room for another scope.
@@ -90,7 +93,8 @@ impl Tracker {
             if self.instances.len() >= SCOPES_MAX {
                 return false;
             }
-            let scope = self.rule.scope.iter().map(|label| (label.clone(), value_of(label).unwrap_or_default().to_owned())).collect();
+            let scope =
+                self.rule.scope.iter().map(|label| (label.clone(), value_of(label).unwrap_or_default().to_owned())).collect();
             self.put(scope);
         }
         let Some(instance) = self.instances.get_mut(self.key.as_str()) else { return false };
@@ -109,7 +113,13 @@ impl Tracker {
     }
 
     /// Lets go of scopes that are not expected by the rule, and closes what they had open.
-    pub fn forget(&mut self, at: Timestamp, gone: impl Fn(&BTreeMap<String, String>) -> bool, book: &mut Book, out: &mut Effects) {
+    pub fn forget(
+        &mut self,
+        at: Timestamp,
+        gone: impl Fn(&BTreeMap<String, String>) -> bool,
+        book: &mut Book,
+        out: &mut Effects,
+    ) {
         let rule = &self.rule;
         self.instances.retain(|_, instance| {
             let stays = instance.expected || !gone(&instance.scope);

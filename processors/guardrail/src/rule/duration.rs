@@ -11,7 +11,11 @@ const UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_
 pub fn parse(text: &str) -> Result<Duration, (String, String)> {
     let example = || "write a whole number and one of ms, s, m, h, d, such as \"250ms\", \"30s\", \"5m\" or \"1h30m\"".to_owned();
     if let Ok(number) = text.parse::<f64>() {
-        let fix = if number.fract() == 0.0 && number >= 0.0 { format!("write \"{text}s\" for seconds or \"{text}ms\" for milliseconds") } else { example() };
+        let fix = if number.fract() == 0.0 && number >= 0.0 {
+            format!("write \"{text}s\" for seconds or \"{text}ms\" for milliseconds")
+        } else {
+            example()
+        };
         return Err(("a duration without a unit".to_owned(), fix));
     }
     let mut rest = text;

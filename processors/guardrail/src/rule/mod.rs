@@ -59,7 +59,15 @@ impl Rule {
     pub fn fingerprint(&self) -> u64 {
         let decides = format!(
             "{}|{}|{:?}|{:?}|{:?}|{:?}|{}|{:?}|{}",
-            self.alert, self.metric.name, self.scope, self.filter, self.window, self.aggregation, self.unit, self.limits, self.min_samples
+            self.alert,
+            self.metric.name,
+            self.scope,
+            self.filter,
+            self.window,
+            self.aggregation,
+            self.unit,
+            self.limits,
+            self.min_samples
         );
         // FNV-1a: stable between builds, which the standard library's hasher does not promise.
         decides.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))

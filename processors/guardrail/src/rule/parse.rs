@@ -18,8 +18,27 @@ const YEAR: Duration = Duration::from_secs(366 * 86_400);
 /// Rules in one file.
 const RULES_MAX: usize = 500;
 const KEYS: &[&str] = &[
-    "id", "alert", "metric", "scope", "where", "window", "aggregation", "quantile", "direction", "warning", "critical",
-    "keep_firing_for", "min_samples", "no_data", "unit", "expect", "summary", "cause", "first_action", "permanent_fix", "runbook",
+    "id",
+    "alert",
+    "metric",
+    "scope",
+    "where",
+    "window",
+    "aggregation",
+    "quantile",
+    "direction",
+    "warning",
+    "critical",
+    "keep_firing_for",
+    "min_samples",
+    "no_data",
+    "unit",
+    "expect",
+    "summary",
+    "cause",
+    "first_action",
+    "permanent_fix",
+    "runbook",
 ];
 
 pub fn rules(text: &str, file: &str) -> Result<Vec<Rule>, Vec<Problem>> {
@@ -64,11 +83,23 @@ fn reject_twins(source: &mut Source<'_>, rules: &[(Rule, Option<std::ops::Range<
         let quoted = format!("\"{}\"", rule.id);
         if let Some(first) = ids.insert(rule.id.clone(), line) {
             let key = format!("rule.{}.id", rule.id);
-            source.problem(span.clone(), &key, &quoted, format!("the rule in line {first} has this id already"), "give each rule an id of its own");
+            source.problem(
+                span.clone(),
+                &key,
+                &quoted,
+                format!("the rule in line {first} has this id already"),
+                "give each rule an id of its own",
+            );
         } else if let Some((first, _)) = alerts.insert((rule.alert.clone(), rule.scope.clone()), (rule.id.clone(), line)) {
             let key = format!("rule.{}.alert", rule.id);
             let what = format!("rule `{first}` raises this alert for the same scope labels already");
-            source.problem(span.clone(), &key, &format!("\"{}\"", rule.alert), what, "use another alert name or other scope labels");
+            source.problem(
+                span.clone(),
+                &key,
+                &format!("\"{}\"", rule.alert),
+                what,
+                "use another alert name or other scope labels",
+            );
         }
     }
 }
@@ -172,7 +203,11 @@ fn quantile(read: &mut Reader<'_, '_, '_>) -> Option<f64> {
     if quantile > 0.0 && quantile < 1.0 {
         return Some(quantile);
     }
-    let fix = if (1.0..100.0).contains(&quantile) { format!("for p{quantile} write quantile = {}", quantile / 100.0) } else { "write for example quantile = 0.95".to_owned() };
+    let fix = if (1.0..100.0).contains(&quantile) {
+        format!("for p{quantile} write quantile = {}", quantile / 100.0)
+    } else {
+        "write for example quantile = 0.95".to_owned()
+    };
     read.wrong("quantile", "not between 0 and 1", fix);
     None
 }
@@ -240,7 +275,11 @@ fn unit(read: &mut Reader<'_, '_, '_>, metric: &Metric, aggregation: Aggregation
     let found = allowed.iter().find(|unit| **unit == text).copied();
     if found.is_none() {
         let list = allowed.iter().map(|unit| format!("\"{unit}\"")).collect::<Vec<_>>().join(" or ");
-        read.wrong("unit", format!("wrong unit for this aggregation of {}", metric.name), format!("write {list}, with thresholds to match"));
+        read.wrong(
+            "unit",
+            format!("wrong unit for this aggregation of {}", metric.name),
+            format!("write {list}, with thresholds to match"),
+        );
     }
     found
 }
@@ -273,7 +312,13 @@ fn limits(read: &mut Reader<'_, '_, '_>, metric: &Metric, aggregation: Aggregati
 }
 
 /// `1500`, or `{ threshold = 1500, for = "30s" }`.
-fn limit(read: &mut Reader<'_, '_, '_>, key: &str, metric: &Metric, aggregation: Aggregation, direction: Direction) -> Option<Limit> {
+fn limit(
+    read: &mut Reader<'_, '_, '_>,
+    key: &str,
+    metric: &Metric,
+    aggregation: Aggregation,
+    direction: Direction,
+) -> Option<Limit> {
     if !read.has(key) {
         return None;
     }

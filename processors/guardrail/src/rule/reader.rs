@@ -22,7 +22,14 @@ impl Source<'_> {
         Some(before.bytes().filter(|byte| *byte == b'\n').count() + 1)
     }
 
-    pub fn problem(&mut self, span: Option<Range<usize>>, key: &str, value: &str, what: impl Into<String>, fix: impl Into<String>) {
+    pub fn problem(
+        &mut self,
+        span: Option<Range<usize>>,
+        key: &str,
+        value: &str,
+        what: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
         let line = self.line(span);
         let (key, value) = (key.to_owned(), value.to_owned());
         self.problems.push(Problem { file: self.file.to_owned(), line, key, value, what: what.into(), fix: fix.into() });
@@ -48,7 +55,9 @@ impl<'s, 'a, 't> Reader<'s, 'a, 't> {
             .table
             .iter()
             .filter(|(key, _)| !known.contains(key))
-            .map(|(key, item)| (key.to_owned(), self.table.get_key_value(key).and_then(|(key, _)| key.span()).or_else(|| item.span())))
+            .map(|(key, item)| {
+                (key.to_owned(), self.table.get_key_value(key).and_then(|(key, _)| key.span()).or_else(|| item.span()))
+            })
             .collect();
         for (key, span) in unknown {
             let path = self.key(&key);

@@ -27,8 +27,17 @@ first_action = "wait"
 fn the_built_in_rules_are_valid_and_name_every_alert_with_a_source() {
     let rules = Rules::builtin();
     for alert in [
-        "PortfolioRefreshLatencyHighP95", "ExchangeApiErrorRateHigh", "PortfolioDataStale", "PortfolioValueDropAnomaly",
-        "PortfolioNoAssets", "SparkUpMissing", "HighErrorRate", "WSStaleness", "HighLatency", "ExchangeDown", "ParkedMessages",
+        "PortfolioRefreshLatencyHighP95",
+        "ExchangeApiErrorRateHigh",
+        "PortfolioDataStale",
+        "PortfolioValueDropAnomaly",
+        "PortfolioNoAssets",
+        "SparkUpMissing",
+        "HighErrorRate",
+        "WSStaleness",
+        "HighLatency",
+        "ExchangeDown",
+        "ParkedMessages",
     ] {
         assert!(rules.iter().any(|rule| rule.alert == alert && rule.limits.decide()), "{alert}");
     }
@@ -37,7 +46,9 @@ fn the_built_in_rules_are_valid_and_name_every_alert_with_a_source() {
     assert_eq!((thresholds, refresh.aggregation), ((1_500.0, 3_000.0), Aggregation::Quantile(0.95)));
     for rule in &rules {
         let text = &rule.text;
-        let told = ![&text.summary, &text.cause, &text.first_action, &text.permanent_fix, &text.runbook].iter().any(|text| text.is_empty());
+        let told = ![&text.summary, &text.cause, &text.first_action, &text.permanent_fix, &text.runbook]
+            .iter()
+            .any(|text| text.is_empty());
         assert!(told || !rule.limits.decide(), "{}", rule.id);
     }
 }
@@ -86,9 +97,17 @@ fn a_mistake_is_answered_with_file_line_key_value_and_fix() {
     check("window = \"5m\"", "window = \"0s\"", &["without length"]);
     check("window = \"5m\"", "windwo = \"5m\"\nwindow = \"5m\"", &["rule.latency.windwo: unknown key; did you mean `window`?"]);
     check("window = \"5m\"", "", &["rule.latency.window: missing"]);
-    check("metric = \"call_latency_ms\"", "metric = \"call_latency\"", &["unknown metric; did you mean `call_latency_ms`? known are", "heartbeats"]);
+    check(
+        "metric = \"call_latency_ms\"",
+        "metric = \"call_latency\"",
+        &["unknown metric; did you mean `call_latency_ms`? known are", "heartbeats"],
+    );
     check("metric = \"call_latency_ms\"", "", &["rule.latency.metric: missing"]);
-    check("scope = [\"exchange\"]", "scope = [\"venue\", \"exchange\"]", &["has no label `venue`", "exchange, service, operation"]);
+    check(
+        "scope = [\"exchange\"]",
+        "scope = [\"venue\", \"exchange\"]",
+        &["has no label `venue`", "exchange, service, operation"],
+    );
     check("scope = [\"exchange\"]", "scope = \"exchange\"", &["not a list of texts"]);
     check("where = { operation = \"account\" }", "where = { op = \"account\" }", &["has no label `op`"]);
     check("quantile = 0.95", "quantile = 95", &["not between 0 and 1; for p95 write quantile = 0.95"]);
@@ -105,8 +124,16 @@ fn a_mistake_is_answered_with_file_line_key_value_and_fix() {
     check("no_data = \"keep\"", "no_data = \"ignore\"", &["known are ok, alert, keep"]);
     check("unit = \"ms\"", "unit = \"s\"", &["unit = \"s\": wrong unit", "write \"ms\""]);
     check("min_samples = 5", "min_samples = -1", &["not a whole number"]);
-    check("expect = [{ exchange = \"binance\" }]", "expect = [{ venue = \"binance\" }]", &["labels differ from scope", "{ exchange = \"…\" }"]);
-    check("summary = \"{exchange}: {value} {unit}\"", "summary = \"{valeu}\"", &["unknown placeholder {valeu}; did you mean `value`?"]);
+    check(
+        "expect = [{ exchange = \"binance\" }]",
+        "expect = [{ venue = \"binance\" }]",
+        &["labels differ from scope", "{ exchange = \"…\" }"],
+    );
+    check(
+        "summary = \"{exchange}: {value} {unit}\"",
+        "summary = \"{valeu}\"",
+        &["unknown placeholder {valeu}; did you mean `value`?"],
+    );
     check("cause = \"slow\"", "", &["rule.latency.cause: missing"]);
     check("alert = \"HighLatency\"", "alert = \"High Latency\"", &["not an alert name"]);
 }
@@ -114,7 +141,9 @@ fn a_mistake_is_answered_with_file_line_key_value_and_fix() {
 #[test]
 fn impossible_thresholds_of_other_aggregations_are_refused() {
     let rule = |metric: &str, rest: &str| {
-        format!("[[rule]]\nid = \"x\"\nalert = \"X\"\nmetric = \"{metric}\"\nsummary = \"s\"\ncause = \"c\"\nfirst_action = \"f\"\n{rest}")
+        format!(
+            "[[rule]]\nid = \"x\"\nalert = \"X\"\nmetric = \"{metric}\"\nsummary = \"s\"\ncause = \"c\"\nfirst_action = \"f\"\n{rest}"
+        )
     };
     let check = |text: String, part: &str| {
         let problems = Rules::from_toml(&text, "my.toml").map(|_| ()).unwrap_err();
@@ -143,7 +172,10 @@ fn a_file_as_a_whole_can_be_wrong() {
     check("[rule]\nid = \"x\"", "begin each rule with a line [[rule]]");
     check("[[rules]]\nid = \"x\"", "my.toml:1: rules: unknown key; did you mean `rule`?");
     check(&format!("{GOOD}\n{GOOD}"), "rule.latency.id = \"latency\": the rule in line 1 has this id already");
-    check(&format!("{GOOD}\n{}", GOOD.replace("\"latency\"", "\"other\"")), "rule `latency` raises this alert for the same scope labels already");
+    check(
+        &format!("{GOOD}\n{}", GOOD.replace("\"latency\"", "\"other\"")),
+        "rule `latency` raises this alert for the same scope labels already",
+    );
 }
 
 #[test]

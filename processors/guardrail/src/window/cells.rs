@@ -22,8 +22,6 @@ pub const fn cell_of(value: u64) -> usize {
     ((shift as usize) << PRECISION_BITS) + (value >> shift) as usize
 }
 
-
-
 /// The middle of a cell, as a value.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "VALUE_MAX is far below 2^53")]
@@ -59,7 +57,12 @@ mod tests {
             let value = value.min(VALUE_MAX);
             let same = |other: u64| cell_of(other.min(VALUE_MAX)) == cell_of(value);
             assert!(same(reference.lowest_equivalent(value)) && same(reference.highest_equivalent(value)), "{value}");
-            assert!(!same(reference.next_non_equivalent(value)) || value == VALUE_MAX || reference.next_non_equivalent(value) > VALUE_MAX, "{value}");
+            assert!(
+                !same(reference.next_non_equivalent(value))
+                    || value == VALUE_MAX
+                    || reference.next_non_equivalent(value) > VALUE_MAX,
+                "{value}"
+            );
         }
     }
 }

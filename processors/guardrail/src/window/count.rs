@@ -28,7 +28,14 @@ impl CountWindow {
     #[must_use]
     pub fn new(length: Duration) -> Self {
         let length_ns = i64::try_from(length.as_nanos()).unwrap_or(i64::MAX).max(1);
-        Self { slice_ns: super::slice_ns(length, SLICES), length_ns, slices: VecDeque::new(), all: 0, marked: 0, newest: i64::MIN }
+        Self {
+            slice_ns: super::slice_ns(length, SLICES),
+            length_ns,
+            slices: VecDeque::new(),
+            all: 0,
+            marked: 0,
+            newest: i64::MIN,
+        }
     }
 
     /// Counts `all` events at a moment, `marked` of them marked.
