@@ -1,0 +1,229 @@
+//! What is known about the connection to one venue: counted by many tasks, told to the bus by one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use spark_bus_schema::telemetry::{FeedState, FeedStatus};
+use spark_bus_schema::{Timestamp, Venue, subject};
+use spark_nats::{Bus, Meta, Status, now};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::frame::{FrameError, cut};
+
+/// A status is told at least this often.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(60);
+/// Changes closer together than this are told as one.
+const CHANGES_PAUSE: Duration = Duration::from_millis(100);
+/// Rejected frames that are written to the log, per venue and run; all of them are counted.
+const REJECTIONS_LOGGED_MAX: u64 = 10;
+
+/// The state of one venue, shared by its tasks.
+pub struct Board {
+    venue: Venue,
+    symbols: Vec<String>,
+    reconnects: Count,
+    missing: Count,
+    filled: Count,
+    rejected: Count,
+    ticks: Count,
+    quotes: Count,
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+/// One total: in heartbeats over all venues, in metrics by venue, in the status for this venue.
+struct Count {
+    here: AtomicU64,
+    all: Arc<AtomicU64>,
+    metric: metrics::Counter,
+}
+
+impl Count {
+    fn new(venue: Venue, status: &Status, name: &'static str) -> Self {
+        let metric = metrics::counter!(name, "exchange" => venue.as_str());
+        Self { here: AtomicU64::new(0), all: status.counter(name), metric }
+    }
+
+    fn add(&self, count: u64) -> u64 {
+        self.all.fetch_add(count, Ordering::Relaxed);
+        self.metric.increment(count);
+        self.here.fetch_add(count, Ordering::Relaxed)
+    }
+
+    fn get(&self) -> u64 {
+        self.here.load(Ordering::Relaxed)
+    }
+}
+
+struct Inner {
+    connection: FeedState,
+    since: Timestamp,
+    why: Option<String>,
+    /// Symbols whose missing trades are being fetched, and how many ids are known to be missing.
+    filling: BTreeMap<String, u64>,
+    /// What else is wrong, by symbol: a permanent gap, a silent subscription, a broker that refuses.
+    notes: BTreeMap<(String, &'static str), String>,
+}
+
+impl Board {
+    /// A board that says "connecting".
+    #[must_use]
+    pub fn new(venue: Venue, symbols: &[String], status: &Status) -> Arc<Self> {
+        Arc::new(Self {
+            venue,
+            symbols: symbols.to_vec(),
+            reconnects: Count::new(venue, status, "spark_feed_reconnects_total"),
+            missing: Count::new(venue, status, "spark_feed_trades_missing_total"),
+            filled: Count::new(venue, status, "spark_feed_trades_filled_total"),
+            rejected: Count::new(venue, status, "spark_feed_frames_rejected_total"),
+            ticks: Count::new(venue, status, "spark_feed_ticks_total"),
+            quotes: Count::new(venue, status, "spark_feed_quotes_total"),
+            inner: Mutex::new(Inner {
+                connection: FeedState::Connecting,
+                since: now(),
+                why: Some("connecting".to_owned()),
+                filling: BTreeMap::new(),
+                notes: BTreeMap::new(),
+            }),
+            changed: Notify::new(),
+        })
+    }
+
+    /// The venue.
+    #[must_use]
+    pub fn venue(&self) -> Venue {
+        self.venue
+    }
+
+    /// The connection changed its state.
+    pub fn connection(&self, state: FeedState, why: Option<String>) {
+        self.change(|inner| {
+            if inner.connection != state {
+                inner.connection = state;
+                inner.since = now();
+            }
+            inner.why = why;
+        });
+    }
+
+    /// The connection was lost and will be made again.
+    pub fn reconnecting(&self, why: String) {
+        self.reconnects.add(1);
+        self.connection(FeedState::Reconnecting, Some(why));
+    }
+
+    /// `missing` ids of a symbol are known to be missing; 0 when none is any more.
+    pub fn filling(&self, symbol: &str, missing: u64) {
+        self.change(|inner| {
+            let was = inner.filling.is_empty();
+            if missing == 0 {
+                inner.filling.remove(symbol);
+            } else {
+                inner.filling.insert(symbol.to_owned(), missing);
+            }
+            if was != inner.filling.is_empty() {
+                inner.since = now();
+            }
+        });
+    }
+
+    /// Says, or (none) takes back, that something is wrong with a symbol.
+    pub fn note(&self, symbol: &str, topic: &'static str, text: Option<String>) {
+        self.change(|inner| match text {
+            Some(text) => {
+                inner.notes.insert((symbol.to_owned(), topic), text);
+            }
+            None => {
+                inner.notes.remove(&(symbol.to_owned(), topic));
+            }
+        });
+    }
+
+    /// Trade ids were found missing.
+    pub fn missing(&self, count: u64) {
+        self.missing.add(count);
+    }
+
+    /// Missing trades were fetched.
+    pub fn filled(&self, count: u64) {
+        self.filled.add(count);
+    }
+
+    /// Trades were acknowledged by the broker.
+    pub fn ticks(&self, count: u64) {
+        self.ticks.add(count);
+    }
+
+    /// Quotes were acknowledged by the broker.
+    pub fn quotes(&self, count: u64) {
+        self.quotes.add(count);
+    }
+
+    /// A frame, or an entry of one, was refused.
+    pub fn rejected(&self, error: &FrameError, frame: &[u8]) {
+        metrics::counter!("spark_feed_rejections_total", "exchange" => self.venue.as_str(), "reason" => error.reason())
+            .increment(1);
+        let before = self.rejected.add(1);
+        if before < REJECTIONS_LOGGED_MAX {
+            let start = cut(&String::from_utf8_lossy(&frame[..frame.len().min(256)]));
+            tracing::warn!(venue = %self.venue, %error, frame = start, "frame rejected");
+        } else if before == REJECTIONS_LOGGED_MAX {
+            tracing::warn!(venue = %self.venue, "more frames are rejected; they are counted but no longer logged");
+        }
+        self.changed.notify_one();
+    }
+
+    /// What is told.
+    #[must_use]
+    pub fn status(&self) -> FeedStatus {
+        let inner = self.lock();
+        let filling = inner.connection == FeedState::Live && !inner.filling.is_empty();
+        let mut detail: Vec<String> = inner.why.iter().cloned().collect();
+        detail.extend(inner.filling.iter().map(|(symbol, missing)| format!("{symbol}: fetching {missing} missing trades")));
+        detail.extend(inner.notes.iter().map(|((symbol, _), text)| format!("{symbol}: {text}")));
+        FeedStatus {
+            venue: self.venue,
+            state: if filling { FeedState::Filling } else { inner.connection },
+            since: inner.since,
+            symbols: self.symbols.clone(),
+            reconnects: self.reconnects.get(),
+            trades_missing: self.missing.get(),
+            trades_filled: self.filled.get(),
+            frames_rejected: self.rejected.get(),
+            detail: (!detail.is_empty()).then(|| detail.join("; ")),
+        }
+    }
+
+    fn change(&self, apply: impl FnOnce(&mut Inner)) {
+        apply(&mut self.lock());
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the bus every change, and the state once a minute. `after` is called with what was told.
+pub(crate) async fn report(board: Arc<Board>, bus: Bus, shutdown: CancellationToken, after: impl Fn(&FeedStatus)) {
+    let target = subject::feed_status(board.venue);
+    loop {
+        let status = board.status();
+        after(&status);
+        let told = tokio::select! {
+            () = shutdown.cancelled() => return,
+            told = bus.publish(&target, &status, Meta::default()) => told,
+        };
+        if let Err(error) = told {
+            tracing::error!(venue = %board.venue, %error, "tell the feed's state");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = board.changed.notified() => tokio::time::sleep(CHANGES_PAUSE).await,
+            () = tokio::time::sleep(STATUS_INTERVAL) => {}
+        }
+    }
+}
