@@ -1,1 +1,71 @@
-//! Placeholder, being written.
+//! The command line: one binary, many processes. It starts, watches and stops processes, and lets a person look and act.
+//!
+//! It refuses to decide anything about money: that is in the processes. Read in this order: [`args`] (what can be
+//! typed), [`config`], [`process`] (one process), [`up`] (all of them), [`ops`] (looking and acting), [`output`].
+
+pub mod args;
+pub mod broker;
+pub mod config;
+pub mod exit;
+pub mod ops;
+pub mod output;
+pub mod process;
+pub mod system;
+pub mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command, SimCommand};
+use exit::{Exit, Failure};
+use output::Style;
+use process::Process;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody to tell when the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    if cli.global.no_color {
+        output::without_colours();
+    }
+    // The first caller wins; every later one finds the same provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.message.lines() {
+                output::note(&format!("{} {line}", output::paint_err("spark:", Style::Red)));
+            }
+            failure.code()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Up(arguments) => up::run(&arguments, global),
+        Command::Feed(arguments) => process::run(Process::Feed, &arguments, global),
+        Command::Portfolio(arguments) => process::run(Process::Portfolio, &arguments, global),
+        Command::Guardrail(arguments) => process::run(Process::Guardrail, &arguments, global),
+        Command::Gateway(arguments) => process::run(Process::Gateway, &arguments, global),
+        Command::ExchangeSim(arguments) => process::run(Process::ExchangeSim, &arguments, global),
+        Command::Tail(arguments) => ops::tail::run(&arguments, global),
+        Command::Parked(command) => ops::parked::run(&command, global),
+        Command::Schema(arguments) => ops::schema::run(&arguments),
+        Command::Doctor => ops::doctor::run(global),
+        Command::Status => ops::status::run(global),
+        Command::Config(arguments) => ops::config::run(&arguments, global),
+        Command::Sim(SimCommand::Fault(command)) => ops::fault::run(&command, global),
+        Command::Breaker(arguments) => ops::breaker::run(&arguments, global),
+        Command::Broker(arguments) => broker::run(arguments),
+    }
+}

@@ -1,0 +1,299 @@
+//! The command line, as a type. Everything a person can type is in this file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Exit codes, shown at the end of `--help`.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 64 wrong command line or configuration, \
+69 broker or system not reachable, 70 fault inside Spark, 75 something is in the way, try again.";
+
+/// Watches a trading operation and stops the damage before it costs money.
+#[derive(Debug, Parser)]
+#[command(name = "spark", version, after_help = EXIT_CODES, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Options for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options for every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Configuration file; without it ./spark.toml when it is there, else the defaults.
+    #[arg(long, global = true, env = "SPARK_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder for everything Spark keeps: stores, states, keys, logs. Made when missing.
+    #[arg(long, global = true, env = "SPARK_DATA", value_name = "DIR", default_value = ".spark")]
+    pub data: PathBuf,
+    /// Address of the broker; without it the one that `spark up` runs on the data folder.
+    #[arg(long, global = true, env = "NATS_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Answer for programs instead of people: JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No colours, even on a terminal (as NO_COLOR).
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// What `spark` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Starts everything: the broker and every process, and keeps them running until Ctrl-C.
+    #[command(after_help = "Examples:\n  spark up\n  spark up --port 8080 --data /var/lib/spark\n  \
+        spark up --replay day1.gz,day2.gz --speed max\n  spark up --live")]
+    Up(UpArgs),
+    /// Runs one process: market data from the exchanges' sockets to the bus.
+    #[command(after_help = PROCESS_HELP)]
+    Feed(ProcessArgs),
+    /// Runs one process: balances of each exchange, valued in USD.
+    #[command(after_help = PROCESS_HELP)]
+    Portfolio(ProcessArgs),
+    /// Runs one process: windows over everything, thresholds, alerts.
+    #[command(after_help = PROCESS_HELP)]
+    Guardrail(ProcessArgs),
+    /// Runs one process: HTTP, the live stream and the page.
+    #[command(after_help = PROCESS_HELP)]
+    Gateway(ProcessArgs),
+    /// Runs one process: the simulated exchanges.
+    #[command(after_help = PROCESS_HELP)]
+    ExchangeSim(ProcessArgs),
+    /// Shows messages as they are stored, decoded, one a line.
+    #[command(
+        after_help = "Examples:\n  spark tail\n  spark tail 'alerts.>' --since 1h\n  spark tail market.ticks.binance.BTCUSDT --json --limit 10\n  \
+        spark tail --stream PARKED --since 24h"
+    )]
+    Tail(TailArgs),
+    /// Messages that could not be handled: list, look at, publish again.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark parked ls\n  spark parked show 17\n  spark parked replay 17\n  spark parked replay --all"
+    )]
+    Parked(ParkedCommand),
+    /// Exports the messages' schemas for other languages.
+    #[command(after_help = "Examples:\n  spark schema > asyncapi.json\n  spark schema --json-schema --out schemas/")]
+    Schema(SchemaArgs),
+    /// Looks for what is wrong with a setup and names the fix.
+    #[command(after_help = "Examples:\n  spark doctor\n  spark doctor --json\nExit code 1 when something fails.")]
+    Doctor,
+    /// Shows processes, their state, and what is firing.
+    #[command(after_help = "Examples:\n  spark status\n  spark status --json")]
+    Status,
+    /// Prints the configuration in effect, without secrets, or checks it.
+    #[command(
+        after_help = "Examples:\n  spark config\n  spark config --check --config production.toml\n  SPARK_GATEWAY__RATE_BURST=50 spark config --json"
+    )]
+    Config(ConfigArgs),
+    /// Faults for the simulated exchanges.
+    #[command(subcommand)]
+    Sim(SimCommand),
+    /// Sets the circuit breaker of an exchange by hand.
+    #[command(
+        after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""
+    )]
+    Breaker(BreakerArgs),
+    /// Runs nats-server as a child and stops it when its own stdin closes.
+    #[command(hide = true)]
+    Broker(BrokerArgs),
+}
+
+const PROCESS_HELP: &str = "Environment: NATS_URL, SPARK_NKEY_SEED_FILE or NATS_CREDS, SPARK_CONFIG, SPARK_DATA, \
+SPARK_METRICS_ADDR, SPARK_LOG or RUST_LOG (e.g. info,spark_feed=debug), SPARK_LOG_FORMAT=json, SPARK_<SECTION>__<KEY>.";
+
+/// `spark up`.
+#[derive(Clone, Debug, Args)]
+pub struct UpArgs {
+    /// Port of the page and the API on 127.0.0.1.
+    #[arg(long, value_name = "N", default_value_t = 4001)]
+    pub port: u16,
+    /// Replay recorded Binance frames instead of the seeded market (files as in data/binance/ws_raw, gzip or plain).
+    #[arg(long, value_name = "FILE[,FILE…]", value_delimiter = ',')]
+    pub replay: Vec<PathBuf>,
+    /// Replay speed: 1 is as recorded, 60 a minute a second, `max` as fast as it is taken.
+    #[arg(long, value_name = "N|max", default_value = "1", requires = "replay")]
+    pub speed: String,
+    /// Connect to the real exchanges instead of the simulated ones. Keys come from the environment.
+    #[arg(long, conflicts_with = "replay")]
+    pub live: bool,
+}
+
+/// `spark <process>`.
+#[derive(Clone, Debug, Args)]
+pub struct ProcessArgs {
+    /// Address of the process's own Prometheus /metrics, e.g. 127.0.0.1:9101. None without it.
+    #[arg(long, env = "SPARK_METRICS_ADDR", value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+}
+
+/// `spark tail`.
+#[derive(Clone, Debug, Args)]
+pub struct TailArgs {
+    /// Subject or pattern: `*` is one token, `>` the rest.
+    #[arg(default_value = ">")]
+    pub subject: String,
+    /// Begin this far back (30s, 5m, 2h, 1d) instead of now.
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only this stream.
+    #[arg(long, value_name = "STREAM", ignore_case = true)]
+    pub stream: Option<StreamName>,
+    /// Stop after this many messages.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// The streams a person can look into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StreamName {
+    /// Market data and telemetry.
+    #[value(name = "FEED")]
+    Feed,
+    /// Everything that decides.
+    #[value(name = "LEDGER")]
+    Ledger,
+    /// What could not be handled.
+    #[value(name = "PARKED")]
+    Parked,
+}
+
+/// `spark parked …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ParkedCommand {
+    /// One line a parked message.
+    Ls,
+    /// One parked message with its headers and bytes.
+    Show {
+        /// Its sequence in PARKED, as `ls` shows it.
+        id: u64,
+    },
+    /// Publishes the original again on its subject, with the header Spark-Replay-Of, and takes it off the list.
+    Replay {
+        /// Its sequence in PARKED.
+        #[arg(required_unless_present = "all")]
+        id: Option<u64>,
+        /// Every parked message.
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
+}
+
+/// `spark schema`.
+#[derive(Clone, Debug, Args)]
+pub struct SchemaArgs {
+    /// One AsyncAPI 3 document (the default).
+    #[arg(long, conflicts_with = "json_schema")]
+    pub asyncapi: bool,
+    /// JSON Schema of every kind.
+    #[arg(long)]
+    pub json_schema: bool,
+    /// Write files into this folder instead of stdout.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// `spark config`.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// Only say whether it is right.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `spark sim …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SimCommand {
+    /// Faults: add, list, remove.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark sim fault add delay exchange=binance ms=4000 seconds=60\n  \
+        spark sim fault ls\n  spark sim fault rm 3\n  spark sim fault clear"
+    )]
+    Fault(FaultCommand),
+}
+
+/// `spark sim fault …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum FaultCommand {
+    /// Adds a fault.
+    Add(FaultArgs),
+    /// Lists the faults in force.
+    Ls,
+    /// Removes one.
+    Rm {
+        /// Its id, as `ls` shows it.
+        id: String,
+    },
+    /// Removes all.
+    Clear,
+}
+
+/// `spark sim fault add`.
+#[derive(Clone, Debug, Args)]
+pub struct FaultArgs {
+    /// What happens: delay, status, drop, cut, freeze, skip, garbage, skew, revoke … (the simulator names what it knows).
+    pub kind: String,
+    /// Its parameters, e.g. exchange=binance ms=4000 seconds=60.
+    #[arg(value_name = "KEY=VALUE")]
+    pub parameters: Vec<String>,
+}
+
+/// `spark breaker`.
+#[derive(Clone, Debug, Args)]
+pub struct BreakerArgs {
+    /// binance or btcturk.
+    pub exchange: String,
+    /// open: no calls; closed: calls whatever happens; auto: the breaker decides.
+    #[arg(value_enum)]
+    pub mode: Mode,
+    /// Why; it is kept with the command.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// A breaker's mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// No calls.
+    Open,
+    /// Calls whatever happens.
+    Closed,
+    /// The breaker decides.
+    Auto,
+}
+
+/// `spark broker`.
+#[derive(Clone, Debug, Args)]
+pub struct BrokerArgs {
+    /// The nats-server binary.
+    #[arg(long)]
+    pub binary: PathBuf,
+    /// Its folder: configuration, store, log.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// Client port.
+    #[arg(long)]
+    pub port: u16,
+    /// Monitoring port.
+    #[arg(long)]
+    pub monitor_port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_command_has_help() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! One `spark.toml` for everything: a section a process, the environment on top, every mistake named at once.
+
+mod problem;
+mod section;
+mod sources;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use problem::{Place, Problem, is_secret, nearest};
+pub use section::extract;
+pub use sources::{DEFAULT_FILE, Sources};
+
+use crate::exit::Failure;
+
+/// The sections of the file.
+pub const SECTIONS: &[&str] = &["feed", "portfolio", "guardrail", "gateway", "exchange-sim", "nats", "supervisor"];
+
+/// `[nats]`: which broker, for processes that were not started by `spark up`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nats {
+    /// `nats://host:port`, several separated by commas. `NATS_URL` and `--url` win.
+    pub url: Option<String>,
+    /// File with an nkey seed. `SPARK_NKEY_SEED_FILE` wins.
+    pub seed_file: Option<PathBuf>,
+    /// `.creds` file. `NATS_CREDS` wins.
+    pub creds_file: Option<PathBuf>,
+}
+
+impl Nats {
+    fn validate(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for url in self.url.iter().flat_map(|urls| urls.split(',')) {
+            if !["nats://", "tls://", "ws://", "wss://"].iter().any(|scheme| url.trim().starts_with(scheme)) {
+                wrong.push(format!("url = \"{url}\": not the address of a broker; write it like \"nats://127.0.0.1:4222\""));
+            }
+        }
+        for (key, path) in [("seed_file", &self.seed_file), ("creds_file", &self.creds_file)] {
+            if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
+                wrong.push(format!("{key} = \"{}\": no such file; name an existing one or remove the key", path.display()));
+            }
+        }
+        wrong
+    }
+}
+
+/// `[supervisor]`: how `spark up` restarts and stops processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supervisor {
+    /// First pause before a process that died is started again, ms. It doubles with each death.
+    pub restart_pause_ms: u64,
+    /// Longest pause, ms.
+    pub restart_pause_max_ms: u64,
+    /// A process that ran this long starts again with the first pause, ms.
+    pub stable_after_ms: u64,
+    /// How long a process may take to stop before it is killed, ms.
+    pub stop_limit_ms: u64,
+    /// Size at which a process's log is rotated, bytes.
+    pub log_bytes_max: u64,
+    /// Rotated logs kept for each process.
+    pub logs_kept: u32,
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        Self {
+            restart_pause_ms: 100,
+            restart_pause_max_ms: 10_000,
+            stable_after_ms: 30_000,
+            stop_limit_ms: 10_000,
+            log_bytes_max: 8 * 1024 * 1024,
+            logs_kept: 3,
+        }
+    }
+}
+
+impl Supervisor {
+    fn validate(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (key, value) in [("restart_pause_ms", self.restart_pause_ms), ("stop_limit_ms", self.stop_limit_ms)] {
+            if value == 0 {
+                wrong.push(format!("{key} = 0: would never wait; write at least 1"));
+            }
+        }
+        if self.restart_pause_max_ms < self.restart_pause_ms {
+            wrong.push(format!(
+                "restart_pause_max_ms = {}: below restart_pause_ms = {}; write the same or more",
+                self.restart_pause_max_ms, self.restart_pause_ms
+            ));
+        }
+        if self.log_bytes_max < 64 * 1024 {
+            wrong.push(format!("log_bytes_max = {}: too small to be of use; write at least 65536", self.log_bytes_max));
+        }
+        wrong
+    }
+}
+
+/// Everything, checked.
+pub struct Config {
+    /// The file it came from.
+    pub file: Option<PathBuf>,
+    /// Which broker.
+    pub nats: Nats,
+    /// Restarts and stops.
+    pub supervisor: Supervisor,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// Exit 64 with every problem found, one a line.
+    pub fn load(file: Option<&Path>) -> Result<Self, Failure> {
+        Self::from_parts(file, utf8_environment()).map_err(|problems| report(&problems))
+    }
+
+    /// As [`Config::load`], with the environment as a parameter.
+    ///
+    /// # Errors
+    /// Every problem found.
+    pub fn from_parts(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<Problem>> {
+        let sources = Sources::read(file, environment).map_err(|problem| vec![problem])?;
+        let mut check = Check { sources: &sources, problems: Vec::new() };
+        check.sections();
+        let nats = check.section("nats", Nats::validate);
+        let supervisor = check.section("supervisor", Supervisor::validate);
+        let problems = check.problems;
+        match (nats, supervisor) {
+            (Some(nats), Some(supervisor)) if problems.is_empty() => {
+                Ok(Self { file: sources.path().map(Path::to_owned), nats, supervisor })
+            }
+            _ => Err(problems),
+        }
+    }
+}
+
+impl Config {
+    /// What is in effect, defaults included, secrets left out.
+    #[must_use]
+    pub fn effective(&self) -> serde_json::Value {
+        let mut document = serde_json::Map::new();
+        let mut add = |name: &str, section: Result<serde_json::Value, serde_json::Error>| {
+            document.insert(name.to_owned(), without_secrets(name, section.unwrap_or_default()));
+        };
+        add("nats", serde_json::to_value(&self.nats));
+        add("supervisor", serde_json::to_value(&self.supervisor));
+        serde_json::Value::Object(document)
+    }
+}
+
+/// Drops what is not set and hides what must not be shown.
+fn without_secrets(key: &str, value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => Value::Object(
+            fields
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| {
+                    let value = without_secrets(&name, value);
+                    (name, value)
+                })
+                .collect(),
+        ),
+        Value::Array(items) => items.into_iter().map(|item| without_secrets(key, item)).collect(),
+        Value::String(_) if is_secret(key) => Value::from("(hidden)"),
+        other => other,
+    }
+}
+
+/// Variables that are not UTF-8 cannot be ours: their names would not match, and paths have flags.
+fn utf8_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// All problems as one failure, exit 64.
+#[must_use]
+pub fn report(problems: &[Problem]) -> Failure {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    Failure::usage(lines.join("\n"))
+}
+
+struct Check<'a> {
+    sources: &'a Sources,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    /// Top-level names that are no section.
+    fn sections(&mut self) {
+        for (name, value) in self.sources.values() {
+            let keys = [name.clone()];
+            if !SECTIONS.contains(&name.as_str()) {
+                self.problems.push(Problem {
+                    place: self.sources.place(&keys),
+                    key: Some(name.clone()),
+                    value: None,
+                    what: problem::unknown("section", name, SECTIONS),
+                });
+            } else if !matches!(value, figment::value::Value::Dict(..)) {
+                self.problems.push(Problem {
+                    place: self.sources.place(&keys),
+                    key: Some(name.clone()),
+                    value: Some(section::show(name, value)),
+                    what: format!("is a section; write [{name}] and its keys below"),
+                });
+            }
+        }
+    }
+
+    fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str, validate: impl Fn(&T) -> Vec<String>) -> Option<T> {
+        let before = self.problems.len();
+        let section: T = extract(self.sources, name, &mut self.problems)?;
+        // Values that could not be read are defaults by now; judging those would only confuse.
+        if self.problems.len() == before {
+            let wrong = validate(&section);
+            let judged: Vec<Problem> = wrong.iter().map(|text| self.judged(name, text)).collect();
+            self.problems.extend(judged);
+        }
+        Some(section)
+    }
+
+    /// `key = value: what is wrong; what would be right` from a section's own check, with its place.
+    fn judged(&self, section: &str, text: &str) -> Problem {
+        let split = text.split_once(": ").and_then(|(head, what)| Some((head.split_once(" = ")?, what)));
+        let Some(((key, value), what)) = split else {
+            let place = self.sources.place(&[section.to_owned()]);
+            return Problem { place, key: Some(section.to_owned()), value: None, what: text.to_owned() };
+        };
+        let inner =
+            key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key).replace("[", ".").replace(']', "");
+        let keys: Vec<String> = std::iter::once(section).chain(inner.split('.')).map(ToOwned::to_owned).collect();
+        let full = keys.join(".");
+        let value = if is_secret(&full) { "(hidden)".to_owned() } else { value.to_owned() };
+        Problem { place: self.sources.place(&keys), key: Some(full), value: Some(value), what: what.to_owned() }
+    }
+}

@@ -1,0 +1,43 @@
+//! `spark schema`: the messages for other languages.
+
+use std::path::Path;
+
+use serde_json::Value;
+use spark_bus_schema::schema;
+
+use crate::args::SchemaArgs;
+use crate::exit::Failure;
+use crate::output;
+use crate::up::run_file::replace;
+
+/// Prints or writes the documents.
+///
+/// # Errors
+/// Exit 75: the folder cannot be written.
+pub fn run(arguments: &SchemaArgs) -> Result<(), Failure> {
+    let Some(folder) = &arguments.out else {
+        let document = if arguments.json_schema { schema::json_schemas() } else { schema::asyncapi() };
+        return output::line(&pretty(&document));
+    };
+    // With a folder and no choice, both: they do not get into each other's way.
+    if arguments.asyncapi || !arguments.json_schema {
+        write(folder, "asyncapi.json", &schema::asyncapi())?;
+    }
+    if arguments.json_schema || !arguments.asyncapi {
+        if let Value::Object(kinds) = schema::json_schemas() {
+            kinds.iter().try_for_each(|(kind, document)| write(folder, &format!("{kind}.schema.json"), document))?;
+        }
+    }
+    Ok(())
+}
+
+fn pretty(document: &Value) -> String {
+    serde_json::to_string_pretty(document).unwrap_or_default()
+}
+
+fn write(folder: &Path, name: &str, document: &Value) -> Result<(), Failure> {
+    let path = folder.join(name);
+    let text = pretty(document) + "\n";
+    replace(&path, text.as_bytes()).map_err(|error| Failure::temporary(format!("write {}: {error}", path.display())))?;
+    output::line(&path.display().to_string())
+}

@@ -1,0 +1,183 @@
+//! `spark <process>`: what is the same for every process. Logging, configuration, metrics, broker, heartbeat, stop.
+
+pub mod logging;
+pub mod stop;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use spark_nats::{Bus, ConnectOptions, Service};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Global, ProcessArgs};
+use crate::config::Config;
+use crate::exit::{Exit, Failure, chain};
+use crate::system;
+
+/// The name of a process: folder, subcommand, durable consumer, NATS user, `service` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Process {
+    /// Market data in.
+    Feed,
+    /// Balances in.
+    Portfolio,
+    /// Windows and alerts.
+    Guardrail,
+    /// HTTP out.
+    Gateway,
+    /// Simulated exchanges.
+    ExchangeSim,
+}
+
+/// How long a process may take to finish what it is doing; the supervisor's own bound is longer.
+const STOP_LIMIT: Duration = Duration::from_secs(8);
+/// Worker threads of a process: processes are many, cores are few.
+const WORKERS: usize = 2;
+/// How often a broker that is not there is complained about.
+const BROKER_COMPLAINT: Duration = Duration::from_secs(10);
+/// Upper bounds of latency histograms, ms.
+const BUCKETS_MS: &[f64] = &[5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 1_500.0, 2_500.0, 3_000.0, 5_000.0, 10_000.0];
+/// Upper bounds of latency histograms, s.
+const BUCKETS_S: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0];
+
+impl Process {
+    /// The name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Feed => "feed",
+            Self::Portfolio => "portfolio",
+            Self::Guardrail => "guardrail",
+            Self::Gateway => "gateway",
+            Self::ExchangeSim => "exchange-sim",
+        }
+    }
+}
+
+/// Runs one process until it is told to stop.
+///
+/// # Errors
+/// Exit 64, 69, 70 or 75, with the reason.
+pub fn run(process: Process, arguments: &ProcessArgs, global: &Global) -> Result<(), Failure> {
+    logging::start(global.json)?;
+    end_on_panic();
+    let config = Config::load(global.config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::internal(format!("start the runtime: {error}")))?;
+    let result = runtime.block_on(supervised(process, arguments, global, config));
+    // Blocking work that is still under way must not hold the process: what matters is acknowledged or checkpointed.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+/// A panic anywhere ends the process at once, with its message: a process that lost a task must not look alive.
+fn end_on_panic() {
+    let shown = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("no message"));
+        shown(panic);
+        std::process::exit(Exit::Internal as i32);
+    }));
+}
+
+async fn supervised(process: Process, arguments: &ProcessArgs, global: &Global, config: Config) -> Result<(), Failure> {
+    let shutdown = stop::token();
+    serve_metrics(process, arguments)?;
+    let name = process.name();
+    tracing::info!(process = name, pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "starting");
+    let bus = connect(process, global, &config).await?;
+    let data_dir = global.data.join(name);
+    let service = Service::start(name, bus.clone(), data_dir.clone(), shutdown.clone())?;
+    let goodbye = Service { name, bus: bus.clone(), data_dir, shutdown: shutdown.clone(), status: service.status.clone() };
+    tokio::spawn(complain_without_broker(bus, shutdown.clone()));
+    let result = tokio::select! {
+        result = start(process, service, config) => result,
+        () = overdue(&shutdown) => Err(Failure::internal(format!("did not stop within {STOP_LIMIT:?}"))),
+    };
+    goodbye.stopped().await;
+    match result {
+        Ok(()) if shutdown.is_cancelled() => {
+            tracing::info!(process = name, "stopped");
+            Ok(())
+        }
+        Ok(()) => Err(Failure::internal("ended although nobody asked it to")),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn overdue(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(STOP_LIMIT).await;
+}
+
+/// Hands over to the process's own crate.
+async fn start(process: Process, service: Service, config: Config) -> Result<(), Failure> {
+    drop((service, config));
+    Err(Failure::internal(format!("{} is not part of this build", process.name())))
+}
+
+/// Turns a process's own error into an exit: trouble outside is worth another try, everything else is a fault.
+#[allow(dead_code, reason = "used as processes land")]
+fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let message = chain(error);
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        if current.downcast_ref::<std::io::Error>().is_some() {
+            return Failure::temporary(message);
+        }
+        cause = current.source();
+    }
+    Failure::internal(message)
+}
+
+fn serve_metrics(process: Process, arguments: &ProcessArgs) -> Result<(), Failure> {
+    let Some(address) = arguments.metrics else { return Ok(()) };
+    let environment = std::env::var("SPARK_ENVIRONMENT").unwrap_or_else(|_| "demo".to_owned());
+    let builder = PrometheusBuilder::new()
+        .with_http_listener(address)
+        .add_global_label("service", process.name())
+        .add_global_label("environment", environment)
+        .set_buckets_for_metric(Matcher::Suffix("_ms".to_owned()), BUCKETS_MS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS_S));
+    let installed = builder.and_then(PrometheusBuilder::install);
+    installed.map_err(|error| Failure::temporary(format!("metrics on {address}: {error}; name a free port with --metrics")))?;
+    metrics::gauge!("spark_up").set(1.0);
+    Ok(())
+}
+
+async fn connect(process: Process, global: &Global, config: &Config) -> Result<Bus, Failure> {
+    let name = process.name().to_owned();
+    let url = system::broker_url(global, config);
+    let credentials = system::credentials(process.name(), global, config);
+    Ok(Bus::connect(ConnectOptions { url, name, credentials }).await?)
+}
+
+async fn complain_without_broker(bus: Bus, shutdown: CancellationToken) {
+    let mut connection = bus.connection();
+    loop {
+        let connected = async { connection.wait_for(|connected| *connected).await.is_ok() };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            result = tokio::time::timeout(BROKER_COMPLAINT, connected) => match result {
+                Err(_) => {
+                    tracing::warn!("still no connection to the broker; is `spark up` running, is NATS_URL right, are the credentials its own?");
+                    continue;
+                }
+                Ok(false) => return,
+                Ok(true) => {}
+            },
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            lost = connection.wait_for(|connected| !*connected) => if lost.is_err() { return },
+        }
+    }
+}
+
+/// The folder of a process below the data folder.
+#[must_use]
+pub fn folder(data: &Path, process: &str) -> PathBuf {
+    data.join(process)
+}

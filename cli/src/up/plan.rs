@@ -1,0 +1,177 @@
+//! Who is started, with which ports, arguments and environment. Nothing is started here.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use spark_nats::identities::Identities;
+
+use super::child::Program;
+use super::wiring;
+use crate::process::{Process, stop};
+
+/// The order in which processes start once the broker is there.
+pub const START_ORDER: &[Process] = wiring::PROCESSES;
+/// The order in which they stop: sources first, so that what they brought in is still decided on; the broker last.
+pub const STOP_ORDER: &[&str] = &["feed", "portfolio", "guardrail", "gateway", "exchange-sim", BROKER];
+/// The broker's name among the processes.
+pub const BROKER: &str = "nats-server";
+
+/// Every port of one system. All on loopback.
+#[derive(Clone, Debug)]
+pub struct Ports {
+    /// Page and API.
+    pub gateway: u16,
+    /// Broker, clients.
+    pub nats: u16,
+    /// Broker, monitoring.
+    pub nats_monitor: u16,
+    /// The simulator.
+    pub simulator: Vec<u16>,
+    /// Each process's own metrics.
+    pub metrics: BTreeMap<&'static str, u16>,
+}
+
+impl Ports {
+    /// Free ports, all different: each is held until all are chosen.
+    ///
+    /// # Errors
+    /// The system has none left.
+    pub fn choose(gateway: u16) -> io::Result<Self> {
+        let mut held = Vec::new();
+        let mut next = || -> io::Result<u16> {
+            let listener = TcpListener::bind(("127.0.0.1", 0))?;
+            let port = listener.local_addr()?.port();
+            held.push(listener);
+            Ok(port)
+        };
+        let simulator = (0..wiring::SIMULATOR_PORTS).map(|_| next()).collect::<io::Result<_>>()?;
+        let metrics = START_ORDER.iter().map(|process| Ok((process.name(), next()?))).collect::<io::Result<_>>()?;
+        Ok(Self { gateway, nats: next()?, nats_monitor: next()?, simulator, metrics })
+    }
+}
+
+/// What one `up` is about.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// This binary.
+    pub executable: PathBuf,
+    /// Data folder, absolute.
+    pub data: PathBuf,
+    /// Configuration file, absolute.
+    pub config: Option<PathBuf>,
+    /// nats-server.
+    pub nats_binary: PathBuf,
+    /// Ports.
+    pub ports: Ports,
+    /// Real exchanges.
+    pub live: bool,
+    /// Recorded files to replay, absolute.
+    pub replay: Vec<PathBuf>,
+    /// Replay speed.
+    pub speed: String,
+    /// Logs as JSON.
+    pub json_logs: bool,
+}
+
+impl Plan {
+    /// Where clients reach the broker.
+    #[must_use]
+    pub fn nats_url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.ports.nats)
+    }
+
+    /// Where the broker lives.
+    #[must_use]
+    pub fn nats_dir(&self) -> PathBuf {
+        self.data.join(BROKER)
+    }
+
+    /// Page and API.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.gateway)
+    }
+
+    /// The processes to start after the broker.
+    pub fn processes(&self) -> impl Iterator<Item = Process> + use<'_> {
+        START_ORDER.iter().copied().filter(|process| !(self.live && *process == Process::ExchangeSim))
+    }
+
+    /// The broker's launcher.
+    #[must_use]
+    pub fn broker(&self) -> Program {
+        let mut arguments: Vec<OsString> = vec!["broker".into()];
+        let mut flag = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        flag("--binary", self.nats_binary.clone().into());
+        flag("--dir", self.nats_dir().into());
+        flag("--port", self.ports.nats.to_string().into());
+        flag("--monitor-port", self.ports.nats_monitor.to_string().into());
+        self.program(BROKER, arguments, Vec::new())
+    }
+
+    /// One process.
+    #[must_use]
+    pub fn process(&self, process: Process, identities: &Identities) -> Program {
+        let name = process.name();
+        let mut environment: Vec<(String, OsString)> = vec![
+            ("NATS_URL".into(), self.nats_url().into()),
+            ("SPARK_DATA".into(), self.data.clone().into()),
+            ("SPARK_ENVIRONMENT".into(), if self.live { "live" } else { "demo" }.into()),
+        ];
+        if let Some(seed) = identities.seed_file(name) {
+            environment.push(("SPARK_NKEY_SEED_FILE".into(), seed.into()));
+        }
+        if let Some(config) = &self.config {
+            environment.push(("SPARK_CONFIG".into(), config.clone().into()));
+        }
+        if let Some(port) = self.ports.metrics.get(name) {
+            environment.push(("SPARK_METRICS_ADDR".into(), format!("127.0.0.1:{port}").into()));
+        }
+        environment.extend(wiring::environment(self, process));
+        self.program(name, vec![name.into()], environment)
+    }
+
+    fn program(&self, name: &'static str, mut arguments: Vec<OsString>, mut environment: Vec<(String, OsString)>) -> Program {
+        environment.push((stop::SUPERVISED.into(), "1".into()));
+        if self.json_logs {
+            arguments.push("--json".into());
+        }
+        Program {
+            name,
+            executable: self.executable.clone(),
+            arguments,
+            environment,
+            log: self.data.join("logs").join(format!("{name}.log")),
+        }
+    }
+
+    /// Prometheus' `file_sd` document: the gateway for the whole system, each process for itself.
+    #[must_use]
+    pub fn prometheus_targets(&self) -> serde_json::Value {
+        let environment = if self.live { "live" } else { "demo" };
+        let target = |address: String, service: &str| serde_json::json!({"targets": [address], "labels": {"service": service, "environment": environment}});
+        let own = self.processes().filter_map(|process| {
+            let port = self.ports.metrics.get(process.name())?;
+            Some(target(format!("127.0.0.1:{port}"), process.name()))
+        });
+        let system = target(format!("127.0.0.1:{}", self.ports.gateway), "spark");
+        std::iter::once(system).chain(own).collect()
+    }
+}
+
+/// Where nats-server is kept: `SPARK_TOOLS_DIR`, else `.tools` in the working folder.
+#[must_use]
+pub fn tools_dir() -> PathBuf {
+    std::env::var_os("SPARK_TOOLS_DIR").map_or_else(|| PathBuf::from(".tools"), PathBuf::from)
+}
+
+/// An absolute form of a path that need not exist.
+///
+/// # Errors
+/// The working folder is gone.
+pub fn absolute(path: &Path) -> io::Result<PathBuf> {
+    std::path::absolute(path)
+}
