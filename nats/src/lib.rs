@@ -14,6 +14,7 @@ pub mod identities;
 pub mod machine;
 pub mod park;
 pub mod permissions;
+mod replay;
 pub mod run;
 pub mod server;
 pub mod service;
