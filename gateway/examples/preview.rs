@@ -34,7 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     app.view_mut().set_connected(true);
     app.view_mut().set_parked_count(3);
     let stop = CancellationToken::new();
-    let now = spark_nats::now();
+    let begun = spark_nats::now();
+    let now = begun;
     for second in (0..3_600).rev() {
         feed(&app, now - Duration::from_secs(second), vec![Event::Windows(windows(now - Duration::from_secs(second)))]);
     }
@@ -49,7 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut events = vec![quote(market, beat, now), trade(market, beat, now)];
         if beat.is_multiple_of(4) {
             events.push(Event::Windows(windows(now)));
-            events.extend(["feed", "portfolio", "guardrail", "exchange-sim"].map(|name| heartbeat(name, now)));
+            events.extend(["feed", "portfolio", "guardrail", "exchange-sim"].map(|name| heartbeat(name, begun, now)));
             events.extend([Venue::Binance, Venue::Btcturk].map(|venue| feed_status(venue, now)));
         }
         feed(&app, now, events);
@@ -134,12 +135,12 @@ fn windows(at: Timestamp) -> Windows {
     }
 }
 
-fn heartbeat(name: &str, now: Timestamp) -> Event {
+fn heartbeat(name: &str, begun: Timestamp, now: Timestamp) -> Event {
     Event::Heartbeat(Heartbeat {
         service: name.into(),
         pid: 4_100 + name.len() as u32,
         version: "0.1.0".into(),
-        started_at: now - Duration::from_secs(754),
+        started_at: begun - Duration::from_secs(754),
         sent_at: now,
         state: ProcessState::Running,
         detail: None,

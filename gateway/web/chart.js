@@ -63,12 +63,14 @@ export class Chart {
       const anchor = i === 0 ? 'start' : i === times ? 'end' : 'middle';
       parts.push(s('text', { x: x(ms), y: this.height - 4, 'text-anchor': anchor }, time(ms, to - from)));
     }
-    for (const [limit, kind, word] of [[warning, 'warn', 'warning'], [critical, 'bad', 'critical']]) {
-      if (limit === null || limit > top) continue;
+    const limits = [[warning, 'warn', 'warning'], [critical, 'bad', 'critical']].filter(([limit]) => limit !== null && limit <= top);
+    for (const [limit, kind] of limits) {
       parts.push(s('line', { class: `limit ${kind}`, x1: PAD.left, x2: this.width - PAD.right, y1: y(limit), y2: y(limit) }));
-      parts.push(s('text', { class: kind, x: this.width - PAD.right, y: y(limit) - 4, 'text-anchor': 'end' }, `${word} ${this.format(limit)}`));
     }
     series.forEach((one, index) => parts.push(s('path', { class: 'line', d: path(one.points, x, y), stroke: color(index) })));
+    for (const [limit, kind, word] of limits) {
+      parts.push(s('text', { class: kind, x: this.width - PAD.right, y: y(limit) - 5, 'text-anchor': 'end' }, `${word} ${this.format(limit)}`));
+    }
     if (!values.length) {
       parts.push(s('text', { x: this.width / 2, y: this.height / 2 - 8, 'text-anchor': 'middle' }, 'no values in this time range'));
     }
@@ -82,7 +84,7 @@ export class Chart {
   }
 
   drawLegend(at) {
-    const { series, warning, critical, unit, to } = this.data;
+    const { series, warning, critical, unit } = this.data;
     const items = series.map((one, index) => {
       const point = at === null ? one.points.findLast((point) => point[1] !== null) : nearest(one.points, at);
       const item = document.createElement('span');
@@ -99,7 +101,6 @@ export class Chart {
     note.textContent = at === null ? limits.join(', ') : new Date(at).toLocaleTimeString('en-GB');
     if (items.length || at !== null) items.push(note);
     this.legend.replaceChildren(...items);
-    return to;
   }
 }
 

@@ -19,7 +19,7 @@ export const count = (value) => (value === null || value === undefined ? NONE : 
 export function price(value) {
   if (value === null || value === undefined) return NONE;
   const size = Math.abs(value);
-  const digits = size >= 1000 ? 2 : size >= 10 ? 3 : size >= 0.1 ? 4 : 8;
+  const digits = size >= 100000 ? 0 : size >= 1000 ? 2 : size >= 10 ? 3 : size >= 0.1 ? 4 : 8;
   return grouped(value, digits, digits);
 }
 

@@ -26,7 +26,7 @@ function group(venue) {
   if (!groups.has(venue)) {
     const body = h('tbody');
     const heads = [['Symbol'], ['Bid', 'r'], ['Ask', 'r'], ['Last', 'r'], ['Spread', 'r opt'], ['Age', 'r']];
-    $('prices').firstElementChild.append(h('div', {}, h('h3', { class: 'group' }, format.title(venue)), h('table', {},
+    $('prices').firstElementChild.append(h('div', { class: 'scroll' }, h('h3', { class: 'group' }, format.title(venue)), h('table', {},
       h('thead', {}, h('tr', {}, heads.map(([title, kind]) => h('th', { class: kind || null, scope: 'col' }, title)))), body)));
     groups.set(venue, body);
   }

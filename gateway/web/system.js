@@ -23,7 +23,7 @@ function drawProcesses(system, now) {
   const total = system.processes.filter((row) => row.presence === 'up').reduce((sum, row) => sum + (row.resident_bytes ?? 0), 0);
   $('processes').replaceChildren(h('div', { class: 'scroll' }, table(
     [['Process'], ['State'], ['Pid', 'r opt'], ['Memory', 'r'], ['Up for', 'r opt'], ['Restarts', 'r opt']], rows,
-    [h('td', {}, 'All'), h('td', { class: 'dim' }, system.broker_connected ? 'broker connected' : 'broker away'), '', h('td', { class: 'r' }, format.bytes(total)), '', ''])));
+    [h('td', {}, 'All'), h('td', { class: 'dim wrap' }, system.broker_connected ? 'broker connected' : 'broker away'), '', h('td', { class: 'r' }, format.bytes(total)), '', ''])));
 }
 
 function drawFeeds(feeds) {
