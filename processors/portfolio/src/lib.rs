@@ -28,6 +28,7 @@ use spark_bus_schema::telemetry::ProcessState;
 use spark_nats::{PublishError, Service};
 use tokio::task::JoinSet;
 
+use crate::control::Commands;
 use crate::exchange::Exchange;
 use crate::poller::{Poller, Shared};
 
@@ -77,8 +78,6 @@ pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     }
     let service = Arc::new(service);
     let (queue, calls) = telemetry::channel(&service);
-    let shared = Arc::new(Shared::new(Arc::clone(&service), queue.clone()));
-    let mut tasks = JoinSet::new();
     let mut exchanges = Vec::new();
     for venue in EXCHANGES {
         let settings = config.exchange(venue);
@@ -92,14 +91,18 @@ pub async fn run(service: Service, config: Config) -> Result<(), Error> {
         let tries = Arc::new(AtomicU64::new(0));
         let client = Exchange::new(venue, &settings.api(), queue.observer(Arc::clone(&tries)))
             .map_err(|source| Error::Client { exchange: venue, source })?;
-        let client = Arc::new(client);
-        exchanges.push(Arc::clone(&client));
-        tasks.spawn(Poller::new(client, tries, &config, Arc::clone(&shared)).run());
+        exchanges.push((Arc::new(client), tries));
     }
     if exchanges.is_empty() {
         service.status.set(ProcessState::Degraded, Some("no exchange has an API key".to_owned()));
     }
-    tasks.spawn(control::follow(Arc::clone(&service), exchanges));
+    let commands = Arc::new(Commands::new(exchanges.iter().map(|(client, _)| Arc::clone(client)).collect()));
+    let shared = Arc::new(Shared::new(Arc::clone(&service), queue, Arc::clone(&commands)));
+    let mut tasks = JoinSet::new();
+    for (client, tries) in exchanges {
+        tasks.spawn(Poller::new(client, tries, &config, Arc::clone(&shared)).run());
+    }
+    tasks.spawn(control::follow(Arc::clone(&service), commands));
     tasks.spawn(telemetry::publish(Arc::clone(&service), calls));
     let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {

@@ -10,11 +10,12 @@ use spark_bus_schema::telemetry::{Call, ProcessState, REFRESH};
 use spark_bus_schema::{Message, Timestamp, Venue, subject};
 use spark_exchanges::{Error as CallError, ErrorType};
 use spark_nats::bus::Meta;
-use spark_nats::{Service, now};
+use spark_nats::{Delivery, Service, now};
 use tokio::time::Instant;
 
 use crate::account::{Account, Holding, Polled, Reading};
 use crate::config::Config;
+use crate::control::Commands;
 use crate::exchange::Exchange;
 use crate::keys::KeySource;
 use crate::rates::Rates;
@@ -24,7 +25,7 @@ use crate::{EXCHANGES, Error};
 
 /// Another exchange's prices count as a second source while they are not older than this: one poll and a half.
 const SECOND_SOURCE_AGE_MAX: Duration = Duration::from_secs(90);
-/// How often the snapshot of an earlier run is asked for before the process goes on without it.
+/// How often the broker is asked for what an earlier run left before the process goes on without it.
 const RESTORE_TRIES: u32 = 20;
 const RESTORE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -32,14 +33,15 @@ const RESTORE_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Shared {
     service: Arc<Service>,
     calls: CallQueue,
+    commands: Arc<Commands>,
     rates: Mutex<BTreeMap<Venue, Arc<Rates>>>,
     /// What is wrong with each polled exchange; none when nothing is.
     trouble: Mutex<BTreeMap<Venue, Option<String>>>,
 }
 
 impl Shared {
-    pub fn new(service: Arc<Service>, calls: CallQueue) -> Self {
-        Self { service, calls, rates: Mutex::default(), trouble: Mutex::default() }
+    pub fn new(service: Arc<Service>, calls: CallQueue, commands: Arc<Commands>) -> Self {
+        Self { service, calls, commands, rates: Mutex::default(), trouble: Mutex::default() }
     }
 
     /// The newest prices of another exchange, if recent.
@@ -133,26 +135,36 @@ impl Poller {
         }
     }
 
-    /// Takes over the snapshot that an earlier run published last.
+    /// Before the first poll: a breaker that was set by hand stays so, and the snapshot that an earlier run published last
+    /// is the last good one.
     async fn restore(&mut self) {
+        if let Some(command) = self.last(&subject::breaker(self.venue)).await
+            && let Err((_, problem)) = self.shared.commands.apply(&command)
+        {
+            // The follower of commands meets it too, and parks it.
+            tracing::warn!(exchange = %self.venue, problem, "the last breaker command cannot be obeyed");
+        }
+        if let Some(snapshot) = self.last(&subject::balances(self.venue)).await {
+            match snapshot.decode() {
+                Ok(published) => self.account.restore(published),
+                Err(error) => tracing::warn!(exchange = %self.venue, %error, "the last snapshot cannot be read"),
+            }
+        }
+    }
+
+    /// The newest message of a subject; a broker that is starting is asked again.
+    async fn last(&self, target: &str) -> Option<Delivery> {
         let bus = &self.shared.service.bus;
-        let target = subject::balances(self.venue);
         for _ in 0..RESTORE_TRIES {
             bus.wait_connected().await;
-            match bus.last(subject::LEDGER, &target).await {
-                Ok(None) => return,
-                Ok(Some(delivery)) => {
-                    match delivery.decode() {
-                        Ok(published) => self.account.restore(published),
-                        Err(error) => tracing::warn!(exchange = %self.venue, %error, "the last snapshot cannot be read"),
-                    }
-                    return;
-                }
-                Err(error) => tracing::debug!(exchange = %self.venue, %error, "read the last snapshot again"),
+            match bus.last(subject::LEDGER, target).await {
+                Ok(found) => return found,
+                Err(error) => tracing::debug!(subject = target, %error, "read the last message again"),
             }
             tokio::time::sleep(RESTORE_PAUSE).await;
         }
-        tracing::warn!(exchange = %self.venue, "the last snapshot could not be read; going on without it");
+        tracing::warn!(subject = target, "the last message could not be read; going on without it");
+        None
     }
 
     async fn poll(&mut self) -> Polling {

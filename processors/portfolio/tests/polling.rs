@@ -155,12 +155,16 @@ async fn the_breaker_obeys_commands_also_after_a_restart_and_nonsense_is_parked(
     let open: Balances = balances.until("the open breaker", |balances| failed_with(balances, "server")).await;
     assert!(open.error.unwrap().message.contains("held open by hand"));
 
+    stage.stop().await;
+    let (again, asked) = (spark_nats::now(), stage.binance.requests().len());
     stage.start().await;
-    let again = spark_nats::now();
     let open: Balances = balances
-        .until("the open breaker after a restart", |balances: &Balances| balances.polled_at > again && failed_with(balances, "server"))
+        .until("the open breaker after a restart", |balances: &Balances| {
+            balances.polled_at > again && failed_with(balances, "server")
+        })
         .await;
     assert_eq!(open.total_usd, Decimal::from(45_100), "with the snapshot of the earlier run");
+    assert_eq!(stage.binance.requests().len(), asked, "not one call goes out before the command is remembered");
 
     operator.publish(&subject::breaker(Venue::Btcturk), &command(BreakerMode::Open), Meta::default()).await.unwrap();
     let nonsense: spark_bus_schema::parked::Parked = parked.until("a parked command", |_| true).await;
@@ -184,6 +188,33 @@ async fn an_exchange_that_is_down_at_the_start_is_shown_with_the_snapshot_of_the
     let shown: Balances = balances.until("a failed poll", |balances| failed_with(balances, "server")).await;
     assert_eq!(shown.balances, good.balances);
     assert!(shown.updated_at.is_some_and(|updated_at| updated_at >= good.polled_at && updated_at < shown.polled_at));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn balances_that_make_no_sense_are_parse_errors_and_the_last_good_ones_stay() {
+    let mut stage = Stage::set().await;
+    let mut binance = stage.balances(Venue::Binance).await;
+    stage.start().await;
+    let mut good: Balances = binance.until("a good poll", is_good).await;
+    for garbage in [
+        "{",
+        "null",
+        r#"[{"asset":"BTC","free":"NaN","locked":"0"}]"#,
+        r#"[{"asset":"BTC","free":"-1","locked":"0"}]"#,
+        r#"[{"asset":"BTC","free":"1"}]"#,
+        r#"[{"asset":"BTC","free":"1","locked":"0"},{"asset":"BTC","free":"2","locked":"0"}]"#,
+        r#"[{"asset":"BTC","free":"79228162514264337593543950335","locked":"1"}]"#,
+    ] {
+        let sane = r#"[{"asset":"USDT","free":"7","locked":"0"}]"#;
+        stage.binance.change(|exchange| exchange.balances = garbage);
+        let after = good.polled_at;
+        let failed: Balances =
+            binance.until(garbage, |balances: &Balances| balances.polled_at > after && failed_with(balances, "parse")).await;
+        assert_eq!(failed.balances, good.balances, "{garbage}");
+        stage.binance.change(|exchange| exchange.balances = sane);
+        good = binance.until("recovery", |balances: &Balances| is_good(balances) && balances.total_usd == Decimal::from(7)).await;
+    }
     stage.stop().await;
 }
 

@@ -213,6 +213,8 @@ fn section(url: &str, dir: &Path) -> ExchangeConfig {
         ..ExchangeConfig::default()
     };
     section.retry.attempts_max = 1;
+    // Outages are made on purpose here; the breaker has tests of its own.
+    section.breaker.failures_to_open = 1_000;
     section.per_minute = Some(100_000);
     section
 }
