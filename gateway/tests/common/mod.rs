@@ -1,0 +1,170 @@
+//! A gateway on a free port and a client that speaks plain HTTP/1.1 over a real socket.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use spark_gateway::app::{App, Command};
+use spark_gateway::{Config, OperatorToken, http, stream};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Waits for `done`; on time-out the last state that it saw is in the message.
+pub async fn until<F: Future<Output = Result<T, String>>, T>(what: &str, mut done: impl FnMut() -> F) -> T {
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    loop {
+        match done().await {
+            Ok(value) => return value,
+            Err(state) if tokio::time::Instant::now() > deadline => panic!("{what}: still {state}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+pub async fn bounded<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.unwrap_or_else(|_| panic!("{what}: nothing within {LIMIT:?}"))
+}
+
+/// A gateway without a bus: tests put messages into the app themselves.
+pub struct Gateway {
+    pub address: SocketAddr,
+    pub app: Arc<App>,
+    pub commands: mpsc::Receiver<Command>,
+    _stop: DropGuard,
+}
+
+pub async fn gateway(config: Config, token: Option<OperatorToken>) -> Gateway {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (app, commands) = App::new(config, token, spark_nats::now());
+    let app = Arc::new(app);
+    let stop = CancellationToken::new();
+    tokio::spawn(stream::pulse(Arc::clone(&app), stop.clone()));
+    tokio::spawn(http::server::serve(listener, http::router(Arc::clone(&app), stop.clone()), stop.clone()));
+    Gateway { address, app, commands, _stop: stop.drop_guard() }
+}
+
+/// Limits that no test reaches by accident.
+pub fn roomy() -> Config {
+    Config { rate_per_second: 100_000, rate_burst: 100_000, ..Config::default() }
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+pub async fn get(address: SocketAddr, path: &str) -> Answer {
+    request(address, &format!("GET {path}"), &[]).await
+}
+
+pub async fn request(address: SocketAddr, line: &str, headers: &[(&str, &str)]) -> Answer {
+    bounded(line, async {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let text = format!("{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+        socket.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: head.to_owned(), body: body.to_owned() }
+    })
+    .await
+}
+
+/// A client of the live stream.
+pub struct Live {
+    lines: BufReader<TcpStream>,
+    pub head: String,
+}
+
+#[derive(Debug)]
+pub struct LiveEvent {
+    pub id: u64,
+    pub event: String,
+    pub data: Value,
+}
+
+impl Live {
+    /// `buffer` is the size of the socket's receive buffer, for clients that shall be slow.
+    pub async fn connect(address: SocketAddr, buffer: Option<u32>) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(size) = buffer {
+            socket.set_recv_buffer_size(size).unwrap();
+        }
+        let mut socket = socket.connect(address).await.unwrap();
+        socket.write_all(format!("GET /api/stream HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut live = Self { lines: BufReader::new(socket), head: String::new() };
+        while !live.head.ends_with("\r\n\r\n") {
+            assert_ne!(bounded("head", live.lines.read_line(&mut live.head)).await.unwrap(), 0, "{}", live.head);
+        }
+        live
+    }
+
+    /// The next event; comments are skipped. None when the server ended the stream.
+    pub async fn next(&mut self) -> Option<LiveEvent> {
+        let (mut id, mut event, mut data) = (0, String::new(), String::new());
+        loop {
+            let line = bounded("next event", self.line()).await?;
+            if let Some(value) = line.strip_prefix("id: ") {
+                id = value.parse().unwrap();
+            } else if let Some(value) = line.strip_prefix("event: ") {
+                event = value.to_owned();
+            } else if let Some(value) = line.strip_prefix("data: ") {
+                data = value.to_owned();
+            } else if line.is_empty() && !event.is_empty() {
+                return Some(LiveEvent { id, event, data: serde_json::from_str(&data).unwrap() });
+            }
+        }
+    }
+
+    /// The next event of that name.
+    pub async fn next_of(&mut self, event: &str) -> LiveEvent {
+        loop {
+            let next = self.next().await.expect("the stream goes on");
+            if next.event == event {
+                return next;
+            }
+        }
+    }
+
+    /// One line of the body: chunk sizes stand on lines of their own, and a chunk ends with a line end.
+    async fn line(&mut self) -> Option<String> {
+        let mut out = String::new();
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).await.unwrap() == 0 {
+                return None;
+            }
+            if line.ends_with("\r\n") {
+                // A chunk's size, or the end of a chunk: not part of the body, which ends its own lines with \n alone.
+                out.push_str(line.trim_end_matches("\r\n").trim_start_matches(|c: char| c.is_ascii_hexdigit()));
+                continue;
+            }
+            out.push_str(line.trim_end_matches('\n'));
+            return Some(out);
+        }
+    }
+}
