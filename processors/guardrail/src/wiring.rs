@@ -83,16 +83,18 @@ pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     let rules = config.load().map_err(|problems| Error::Rules { problems })?;
     tracing::info!(rules = rules.len(), "guardrail watches");
     let mut guardrail = Guardrail::new(&rules);
-    if !service.data_dir.join("checkpoint.sqlite").exists() {
-        let Some(stored) = stored_alerts(&service).await else { return Ok(()) };
+    let Some(stored) = stored_alerts(&service).await else { return Ok(()) };
+    if service.data_dir.join("checkpoint.sqlite").exists() {
+        guardrail.compare_with(stored);
+    } else {
         guardrail.seed(stored);
     }
     let observed = Observed::new(guardrail, &service);
     run_machine(&service, observed).await.map_err(Error::Bus)
 }
 
-/// The last alert of every subject. Without a state of its own the guardrail goes on after them: an alert with a
-/// revision that is stored already would be taken for that one. None when told to stop.
+/// The last alert of every subject: an alert with a revision that is stored already would be taken for that one, so the
+/// guardrail goes on after them. None when told to stop.
 async fn stored_alerts(service: &Service) -> Option<Vec<Alert>> {
     let subjects = vec![subject::ALERTS.to_owned()];
     let mut follower = Follower::start(service.bus.clone(), service.name, subject::LEDGER, subjects, Start::LastPerSubject);

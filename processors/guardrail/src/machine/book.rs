@@ -1,6 +1,7 @@
 //! What was said: the last revision of every alert subject, and the alerts that are still open.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
@@ -25,7 +26,13 @@ pub struct Book {
     open: BTreeMap<String, Alert>,
     /// Alerts that found no room.
     pub refused: u64,
+    /// Last alert of each subject that the broker held when this run began, until it is clear that the book agrees.
+    #[serde(skip)]
+    stored: BTreeMap<String, Alert>,
 }
+
+/// What was decided up to a moment has been decided again when stored time is this far past it.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 impl Book {
     /// Goes on after alerts that are stored already, when the state that raised them is lost.
@@ -34,6 +41,47 @@ impl Book {
             let subject = subject::alert(&alert.name, &alert.scope);
             self.revisions.insert(subject.clone(), alert.revision);
             self.keep(subject, alert);
+        }
+    }
+
+    /// Remembers what the broker holds, to be compared with what is decided again after a crash. While nothing arrives,
+    /// time comes from the wall clock, so a late message may be on the other side of a boundary the second time.
+    pub fn compare_with(&mut self, alerts: impl IntoIterator<Item = Alert>) {
+        self.stored = alerts.into_iter().map(|alert| (subject::alert(&alert.name, &alert.scope), alert)).collect();
+    }
+
+    /// Takes over a saved book, and keeps what it is to be compared with.
+    pub fn replace(&mut self, saved: Self) {
+        let stored = std::mem::take(&mut self.stored);
+        *self = Self { stored, ..saved };
+    }
+
+    /// Corrects alerts that were stored before a crash and were not decided again after it.
+    pub fn settle(
+        &mut self,
+        at: Timestamp,
+        current: impl Fn(&Alert) -> Option<(AlertState, Option<Severity>)>,
+        out: &mut Effects,
+    ) {
+        let due = |alert: &Alert| at >= alert.at + SETTLED_AFTER;
+        let subjects: Vec<String> =
+            self.stored.iter().filter(|(_, alert)| due(alert)).map(|(subject, _)| subject.clone()).collect();
+        for subject in subjects {
+            let Some(mut alert) = self.stored.remove(&subject) else { continue };
+            if self.revisions.get(&subject).is_some_and(|known| *known >= alert.revision) {
+                continue;
+            }
+            self.revisions.insert(subject.clone(), alert.revision);
+            self.keep(subject.clone(), alert.clone());
+            let over = |state| matches!(state, AlertState::Inactive | AlertState::Resolved);
+            let (state, severity) = current(&alert).unwrap_or((AlertState::Resolved, None));
+            if same(&alert, state, severity) || (over(alert.state) && over(state)) {
+                continue;
+            }
+            (alert.state, alert.severity, alert.at) = (state, severity, at);
+            (alert.value, alert.since, alert.samples) = (None, None, 0);
+            alert.summary = format!("{}: decided anew after a restart", word(state));
+            self.publish(subject, alert, out);
         }
     }
 
@@ -98,6 +146,15 @@ impl Book {
             return;
         }
         alert.revision = known.unwrap_or(0) + 1;
+        if let Some(stored) = self.stored.get(&subject)
+            && alert.revision >= stored.revision
+        {
+            // The broker keeps one message a revision: another decision under the same number would be lost.
+            if alert.revision == stored.revision && !same(stored, alert.state, alert.severity) {
+                alert.revision += 1;
+            }
+            self.stored.remove(&subject);
+        }
         self.revisions.insert(subject.clone(), alert.revision);
         out.publish_revision(subject.clone(), &alert, alert.revision);
         self.keep(subject, alert);
@@ -110,6 +167,11 @@ impl Book {
             self.open.remove(&subject);
         }
     }
+}
+
+/// Whether an alert says this. The severity of what only waits is not told again when it changes.
+fn same(alert: &Alert, state: AlertState, severity: Option<Severity>) -> bool {
+    alert.state == state && (alert.severity == severity || state != AlertState::Firing)
 }
 
 fn word(state: AlertState) -> &'static str {

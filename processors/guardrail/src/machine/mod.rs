@@ -79,6 +79,12 @@ impl Guardrail {
         self.book.seed(alerts);
     }
 
+    /// Tells what the broker holds as the last alert of each subject, before a saved state is continued. What was stored
+    /// after the state was saved and is not decided again gets corrected.
+    pub fn compare_with(&mut self, alerts: impl IntoIterator<Item = Alert>) {
+        self.book.compare_with(alerts);
+    }
+
     /// Trades counted since the state began, over all symbols; each id once.
     #[must_use]
     pub fn trades_counted(&self) -> u64 {
@@ -190,6 +196,15 @@ impl Machine for Guardrail {
         for tracker in &mut self.trackers {
             tracker.judge_all(at, &mut self.book, effects);
         }
+        let trackers = &self.trackers;
+        let current = |alert: &Alert| {
+            let same_name = trackers.iter().filter(|tracker| tracker.rule.alert == alert.name);
+            let mut instances = same_name.flat_map(|tracker| tracker.instances.values());
+            instances
+                .find(|instance| instance.scope == alert.scope)
+                .map(|instance| (instance.status.state, instance.status.severity))
+        };
+        self.book.settle(at, current, effects);
         if boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
             effects.publish(subject::WINDOWS.to_owned(), &self.windows(at));
         }

@@ -102,7 +102,8 @@ impl Guardrail {
             }
         }
         (self.now, self.refused) = (state.now, state.refused);
-        (self.markets, self.exchanges, self.book) = (state.markets, state.exchanges, state.book);
+        (self.markets, self.exchanges) = (state.markets, state.exchanges);
+        self.book.replace(state.book);
         self.begun = false;
         Ok(())
     }

@@ -411,6 +411,37 @@ fn after_its_state_is_lost_revisions_go_on_where_the_ledger_ends() {
 }
 
 #[test]
+fn what_was_stored_before_a_crash_and_is_decided_otherwise_after_it_is_corrected() {
+    let rules = rule("portfolio_refresh_p95");
+    let slow = |latency| call(Venue::Binance, REFRESH, latency, None);
+    let mut before = Guardrail::new(&rules);
+    let mut out = Effects::default();
+    before.tick(at(0), &mut out);
+    let saved = before.save();
+    before.apply(at(100), slow(9_000), &mut out).unwrap();
+    let stored = alerts(&out);
+    // What happens after the crash, and what is then said: state, severity, revision.
+    let check = |name: &str, again: Option<Event>, want: &[(AlertState, Option<Severity>, u64)]| {
+        let mut after = Guardrail::new(&rules);
+        after.compare_with(stored.clone());
+        after.load(&saved).unwrap();
+        let mut out = Effects::default();
+        if let Some(event) = again {
+            after.apply(at(100), event, &mut out).unwrap();
+        }
+        for ms in [200, 1_000, 1_100, 1_200] {
+            after.tick(at(ms), &mut out);
+        }
+        let said: Vec<_> = alerts(&out).iter().map(|alert| (alert.state, alert.severity, alert.revision)).collect();
+        assert_eq!(said, want, "{name}");
+    };
+    check("the same again", Some(slow(9_000)), &[(Firing, CRITICAL, 1)]);
+    check("something else", Some(slow(2_000)), &[(Firing, WARNING, 2)]);
+    check("nothing", None, &[(Resolved, None, 2)]);
+    check("nothing to say", Some(slow(10)), &[(Inactive, None, 2)]);
+}
+
+#[test]
 fn a_damaged_or_foreign_state_is_named() {
     let mut guardrail = Guardrail::new(&Rules::builtin());
     let check = |guardrail: &mut Guardrail, bytes: &[u8], part: &str| {
