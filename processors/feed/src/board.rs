@@ -1,6 +1,6 @@
 //! What is known about the connection to one venue: counted by many tasks, told to the bus by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +17,8 @@ use crate::frame::{FrameError, cut};
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(60);
 /// Changes closer together than this are told as one.
 const CHANGES_PAUSE: Duration = Duration::from_millis(100);
+/// Changes of the connection's state that wait to be told; beyond it the oldest are left out.
+const TRANSITIONS_MAX: usize = 64;
 /// Rejected frames that are written to the log, per venue and run; all of them are counted.
 const REJECTIONS_LOGGED_MAX: u64 = 10;
 
@@ -66,6 +68,8 @@ struct Inner {
     filling: BTreeMap<String, u64>,
     /// What else is wrong, by symbol: a permanent gap, a silent subscription, a broker that refuses.
     notes: BTreeMap<(String, &'static str), String>,
+    /// Changes of the connection's state, each of which is told, however fast they come.
+    transitions: VecDeque<FeedStatus>,
 }
 
 impl Board {
@@ -87,6 +91,7 @@ impl Board {
                 why: Some("connecting".to_owned()),
                 filling: BTreeMap::new(),
                 notes: BTreeMap::new(),
+                transitions: VecDeque::new(),
             }),
             changed: Notify::new(),
         })
@@ -101,11 +106,19 @@ impl Board {
     /// The connection changed its state.
     pub fn connection(&self, state: FeedState, why: Option<String>) {
         self.change(|inner| {
-            if inner.connection != state {
+            let changed = inner.connection != state;
+            if changed {
                 inner.connection = state;
                 inner.since = now();
             }
             inner.why = why;
+            if changed {
+                let status = self.compose(inner);
+                if inner.transitions.len() >= TRANSITIONS_MAX {
+                    inner.transitions.pop_front();
+                }
+                inner.transitions.push_back(status);
+            }
         });
     }
 
@@ -179,7 +192,19 @@ impl Board {
     /// What is told.
     #[must_use]
     pub fn status(&self) -> FeedStatus {
-        let inner = self.lock();
+        self.compose(&self.lock())
+    }
+
+    /// What is to be told next: each change of the connection's state, then what is.
+    fn next_status(&self) -> (FeedStatus, bool) {
+        let mut inner = self.lock();
+        match inner.transitions.pop_front() {
+            Some(status) => (status, true),
+            None => (self.compose(&inner), false),
+        }
+    }
+
+    fn compose(&self, inner: &Inner) -> FeedStatus {
         let filling = inner.connection == FeedState::Live && !inner.filling.is_empty();
         let mut detail: Vec<String> = inner.why.iter().cloned().collect();
         detail.extend(inner.filling.iter().map(|(symbol, missing)| format!("{symbol}: fetching {missing} missing trades")));
@@ -211,7 +236,7 @@ impl Board {
 pub(crate) async fn report(board: Arc<Board>, bus: Bus, shutdown: CancellationToken, after: impl Fn(&FeedStatus)) {
     let target = subject::feed_status(board.venue);
     loop {
-        let status = board.status();
+        let (status, more) = board.next_status();
         after(&status);
         let told = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -219,6 +244,9 @@ pub(crate) async fn report(board: Arc<Board>, bus: Bus, shutdown: CancellationTo
         };
         if let Err(error) = told {
             tracing::error!(venue = %board.venue, %error, "tell the feed's state");
+        }
+        if more {
+            continue;
         }
         tokio::select! {
             () = shutdown.cancelled() => return,

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use spark_bus_schema::{InstrumentTable, Venue};
 use spark_exchanges::ApiConfig;
 
 /// Which markets are watched, and how patiently.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Binance.
@@ -18,7 +18,7 @@ pub struct Config {
 }
 
 /// One venue's part of the section.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VenueConfig {
     /// Whether this venue is watched. Default true.
@@ -58,7 +58,7 @@ pub struct VenueConfig {
 }
 
 /// Where BtcTurk's best bid/ask comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum QuoteSource {
     /// Channel `obdiff`.

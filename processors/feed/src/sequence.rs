@@ -193,7 +193,7 @@ impl Sequencer {
         let held_before = self.held.len();
         let mut offered = 0_u64;
         for &trade in page {
-            let missing = self.next.is_some_and(|next| trade.trade_id >= next) && !self.held.contains_key(&trade.trade_id);
+            let missing = self.is_missing(trade.trade_id);
             offered += u64::from(missing);
             if missing {
                 self.offer(trade);
@@ -203,6 +203,12 @@ impl Sequencer {
         debug_assert!(self.held.len() <= held_before + page.len());
         answer.filled = offered;
         answer
+    }
+
+    /// Whether a trade with this id would be new.
+    #[must_use]
+    pub fn is_missing(&self, id: u64) -> bool {
+        self.next.is_some_and(|next| id >= next) && !self.held.contains_key(&id)
     }
 
     /// The venue knows nothing from `next` on, and yet something newer is held.

@@ -346,13 +346,14 @@ impl Task {
         let before = self.sequencer.next_id();
         let first = self.sequencer.last_released().is_none();
         let oldest = page.trades.first().map(|trade| trade.trade_id);
+        // What no frame had shown to be missing is counted now, so that missing and filled agree.
+        let fresh = |trade: &&Trade| trade.trade_id >= self.counted_until && self.sequencer.is_missing(trade.trade_id);
+        let uncounted = page.trades.iter().filter(fresh).count();
         let answer = self.sequencer.answer(from, &page.trades, page.complete);
         if answer.filled > 0 {
             board.filled(answer.filled);
             let last = page.trades.last().map_or(from, |trade| trade.trade_id);
-            // What no frame had shown to be missing is counted now, so that missing and filled agree.
-            let uncounted = page.trades.iter().filter(|trade| trade.trade_id >= from.max(self.counted_until)).count();
-            board.missing(u64::try_from(uncounted).unwrap_or(u64::MAX).min(answer.filled));
+            board.missing(u64::try_from(uncounted).unwrap_or(u64::MAX));
             self.counted_until = self.counted_until.max(last.saturating_add(1));
             tracing::info!(venue = %self.setup.venue, symbol = self.setup.symbol, from, filled = answer.filled, "trades fetched");
         }
