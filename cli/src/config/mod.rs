@@ -6,7 +6,9 @@ mod sources;
 
 use std::path::{Path, PathBuf};
 
+use figment::value::{Dict, Value};
 use serde::{Deserialize, Serialize};
+use spark_bus_schema::{Instrument, InstrumentTable};
 
 pub use problem::{Place, Problem, is_secret, nearest};
 pub use section::extract;
@@ -16,6 +18,9 @@ use crate::exit::Failure;
 
 /// The sections of the file.
 pub const SECTIONS: &[&str] = &["feed", "portfolio", "guardrail", "gateway", "exchange-sim", "nats", "supervisor"];
+
+/// The list of further symbols.
+const INSTRUMENT: &str = "instrument";
 
 /// `[nats]`: which broker, for processes that were not started by `spark up`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +111,17 @@ pub struct Config {
     pub nats: Nats,
     /// Restarts and stops.
     pub supervisor: Supervisor,
+    /// `[[instrument]]`: symbols beyond the built-in ones.
+    pub instruments: InstrumentTable,
+    /// `[feed]`.
+    pub feed: spark_feed::Config,
+    /// `[portfolio]`.
+    pub portfolio: spark_portfolio::Config,
+    /// `[guardrail]`.
+    pub guardrail: spark_guardrail::Config,
+    /// `[gateway]`.
+    pub gateway: spark_gateway::Config,
+    given: Dict,
 }
 
 impl Config {
@@ -128,15 +144,28 @@ impl Config {
         let sources = Sources::read(file, environment).map_err(|problem| vec![problem])?;
         let mut check = Check { sources: &sources, problems: Vec::new() };
         check.sections();
-        let nats = check.section("nats", Nats::validate);
-        let supervisor = check.section("supervisor", Supervisor::validate);
-        let problems = check.problems;
-        match (nats, supervisor) {
-            (Some(nats), Some(supervisor)) if problems.is_empty() => {
-                Ok(Self { file: sources.path().map(Path::to_owned), nats, supervisor })
-            }
-            _ => Err(problems),
-        }
+        let instruments = check.instruments();
+        let config = Self {
+            file: sources.path().map(Path::to_owned),
+            nats: check.section("nats", Nats::validate),
+            supervisor: check.section("supervisor", Supervisor::validate),
+            feed: check.section("feed", |feed: &spark_feed::Config| feed.validate_with(&instruments)),
+            portfolio: check.section("portfolio", spark_portfolio::Config::validate),
+            guardrail: check.section("guardrail", |_: &spark_guardrail::Config| Vec::new()),
+            gateway: check.section("gateway", spark_gateway::Config::validate),
+            instruments,
+            given: sources.values().clone(),
+        };
+        check.rules(&config.guardrail);
+        if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
+    }
+
+    /// Whether somebody wrote this key, rather than leaving it to its default.
+    #[must_use]
+    pub fn is_given(&self, keys: &[&str]) -> bool {
+        let Some((section, inner)) = keys.split_first() else { return false };
+        let inner: Vec<String> = inner.iter().map(ToString::to_string).collect();
+        self.given.get(*section).is_some_and(|section| section::peek(section, &inner).is_some())
     }
 }
 
@@ -148,6 +177,10 @@ impl Config {
         let mut add = |name: &str, section: Result<serde_json::Value, serde_json::Error>| {
             document.insert(name.to_owned(), without_secrets(name, section.unwrap_or_default()));
         };
+        add("feed", serde_json::to_value(&self.feed));
+        add("portfolio", serde_json::to_value(&self.portfolio));
+        add("guardrail", serde_json::to_value(&self.guardrail));
+        add("gateway", serde_json::to_value(&self.gateway));
         add("nats", serde_json::to_value(&self.nats));
         add("supervisor", serde_json::to_value(&self.supervisor));
         serde_json::Value::Object(document)
@@ -196,6 +229,9 @@ impl Check<'_> {
     fn sections(&mut self) {
         for (name, value) in self.sources.values() {
             let keys = [name.clone()];
+            if name == INSTRUMENT {
+                continue;
+            }
             if !SECTIONS.contains(&name.as_str()) {
                 self.problems.push(Problem {
                     place: self.sources.place(&keys),
@@ -203,7 +239,7 @@ impl Check<'_> {
                     value: None,
                     what: problem::unknown("section", name, SECTIONS),
                 });
-            } else if !matches!(value, figment::value::Value::Dict(..)) {
+            } else if !matches!(value, Value::Dict(..)) {
                 self.problems.push(Problem {
                     place: self.sources.place(&keys),
                     key: Some(name.clone()),
@@ -214,30 +250,64 @@ impl Check<'_> {
         }
     }
 
-    fn section<T: serde::de::DeserializeOwned>(&mut self, name: &str, validate: impl Fn(&T) -> Vec<String>) -> Option<T> {
+    fn section<T: serde::de::DeserializeOwned + Default>(&mut self, name: &str, validate: impl Fn(&T) -> Vec<String>) -> T {
+        if self.sources.values().get(name).is_some_and(|value| !matches!(value, Value::Dict(..))) {
+            // Reported already.
+            return T::default();
+        }
         let before = self.problems.len();
-        let section: T = extract(self.sources, name, &mut self.problems)?;
+        let section: T = extract(self.sources, name, &mut self.problems).unwrap_or_default();
         // Values that could not be read are defaults by now; judging those would only confuse.
         if self.problems.len() == before {
             let wrong = validate(&section);
             let judged: Vec<Problem> = wrong.iter().map(|text| self.judged(name, text)).collect();
             self.problems.extend(judged);
         }
-        Some(section)
+        section
+    }
+
+    /// `[[instrument]]`.
+    fn instruments(&mut self) -> InstrumentTable {
+        let mut table = InstrumentTable::builtin();
+        if !self.sources.values().contains_key(INSTRUMENT) {
+            return table;
+        }
+        let rows: Vec<Instrument> = extract(self.sources, INSTRUMENT, &mut self.problems).unwrap_or_default();
+        for (index, row) in rows.into_iter().enumerate() {
+            if let Err(text) = table.insert(row) {
+                let text = text.replacen(INSTRUMENT, &format!("{INSTRUMENT}.{index}"), 1);
+                self.problems.push(self.judged(INSTRUMENT, &text));
+            }
+        }
+        table
+    }
+
+    /// The guardrail's own file of rules, whose problems know their places.
+    fn rules(&mut self, guardrail: &spark_guardrail::Config) {
+        for found in guardrail.load().err().unwrap_or_default() {
+            let keys: Vec<String> = found.key.split('.').map(ToOwned::to_owned).collect();
+            let place = match (found.line, guardrail.rules.as_ref()) {
+                (Some(line), _) => Place::Line(found.file.into(), line),
+                (None, Some(rules)) if rules.display().to_string() == found.file => Place::File(found.file.into()),
+                (None, _) => self.sources.place(&keys),
+            };
+            let value = Some(found.value).filter(|value| !value.is_empty());
+            self.problems.push(Problem { place, key: Some(found.key), value, what: format!("{}; {}", found.what, found.fix) });
+        }
     }
 
     /// `key = value: what is wrong; what would be right` from a section's own check, with its place.
     fn judged(&self, section: &str, text: &str) -> Problem {
-        let split = text.split_once(": ").and_then(|(head, what)| Some((head.split_once(" = ")?, what)));
-        let Some(((key, value), what)) = split else {
+        let Some((head, what)) = text.split_once(": ") else {
             let place = self.sources.place(&[section.to_owned()]);
             return Problem { place, key: Some(section.to_owned()), value: None, what: text.to_owned() };
         };
+        let (key, value) = head.split_once(" = ").map_or((head, None), |(key, value)| (key, Some(value)));
         let inner =
             key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key).replace("[", ".").replace(']', "");
         let keys: Vec<String> = std::iter::once(section).chain(inner.split('.')).map(ToOwned::to_owned).collect();
         let full = keys.join(".");
-        let value = if is_secret(&full) { "(hidden)".to_owned() } else { value.to_owned() };
-        Problem { place: self.sources.place(&keys), key: Some(full), value: Some(value), what: what.to_owned() }
+        let value = value.map(|value| if is_secret(&full) { "(hidden)".to_owned() } else { value.to_owned() });
+        Problem { place: self.sources.place(&keys), key: Some(full), value, what: what.to_owned() }
     }
 }

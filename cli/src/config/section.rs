@@ -89,7 +89,7 @@ pub fn show(key: &str, value: &Value) -> String {
     if text.chars().count() > LENGTH_MAX { text.chars().take(LENGTH_MAX).chain(['…']).collect() } else { text }
 }
 
-fn peek<'a>(value: &'a Value, keys: &[String]) -> Option<&'a Value> {
+pub fn peek<'a>(value: &'a Value, keys: &[String]) -> Option<&'a Value> {
     keys.iter().try_fold(value, |value, key| match value {
         Value::Dict(_, dict) => dict.get(key),
         Value::Array(_, items) => items.get(key.parse::<usize>().ok()?),

@@ -114,12 +114,16 @@ async fn overdue(shutdown: &CancellationToken) {
 
 /// Hands over to the process's own crate.
 async fn start(process: Process, service: Service, config: Config) -> Result<(), Failure> {
-    drop((service, config));
-    Err(Failure::internal(format!("{} is not part of this build", process.name())))
+    match process {
+        Process::Feed => spark_feed::run_with(service, config.feed, &config.instruments).await.map_err(|error| failed(&error)),
+        Process::Portfolio => spark_portfolio::run(service, config.portfolio).await.map_err(|error| failed(&error)),
+        Process::Guardrail => spark_guardrail::run(service, config.guardrail).await.map_err(|error| failed(&error)),
+        Process::Gateway => spark_gateway::run(service, config.gateway).await.map_err(|error| failed(&error)),
+        Process::ExchangeSim => Err(Failure::internal(format!("{} is not part of this build", process.name()))),
+    }
 }
 
 /// Turns a process's own error into an exit: trouble outside is worth another try, everything else is a fault.
-#[allow(dead_code, reason = "used as processes land")]
 fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
     let message = chain(error);
     let mut cause = Some(error);

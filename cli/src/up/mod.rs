@@ -98,11 +98,13 @@ async fn prepare(
     let nats_binary = server::obtain(&tools, &mut |line| output::note(line)).await?;
     let executable = std::env::current_exe().map_err(|error| Failure::internal(format!("find this binary: {error}")))?;
     let ports = Ports::choose(arguments.port).map_err(|error| Failure::temporary(format!("choose ports: {error}")))?;
+    let token = wiring::operator_token(&data, config);
+    let operator_token = token.map_err(|error| Failure::temporary(format!("write {}: {error}", data.join("keys").display())))?;
     let config = config.file.as_deref().map(plan::absolute).transpose();
     let config = config.map_err(|error| Failure::temporary(format!("working folder: {error}")))?;
     let json_logs = global.json || std::env::var("SPARK_LOG_FORMAT").is_ok_and(|format| format == "json");
     let (live, speed) = (arguments.live, arguments.speed.clone());
-    Ok(Plan { executable, data, config, nats_binary, ports, live, replay, speed, json_logs })
+    Ok(Plan { executable, data, config, nats_binary, ports, live, replay, speed, operator_token, json_logs })
 }
 
 /// From the first process to the last.
@@ -110,7 +112,7 @@ async fn live(plan: &Plan, config: &Config, global: &Global, mut signals: Signal
     let run = run_file(plan);
     let mut supervisor = Supervisor::new(run, plan.data.clone(), limits(&config.supervisor), global.json);
     let result = tokio::select! {
-        result = start_and_watch(&mut supervisor, plan, global.json) => result,
+        result = start_and_watch(&mut supervisor, plan, config, global.json) => result,
         () = signals.next() => Ok(()),
     };
     if let Err(failure) = &result {
@@ -122,7 +124,7 @@ async fn live(plan: &Plan, config: &Config, global: &Global, mut signals: Signal
     result
 }
 
-async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, json: bool) -> Result<(), Failure> {
+async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, config: &Config, json: bool) -> Result<(), Failure> {
     let began = Instant::now();
     let identities = Identities::open_or_create(&plan.data)?;
     let setup = Setup {
@@ -141,7 +143,7 @@ async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, json: bool) -
     write_targets(plan)?;
     for process in plan.processes() {
         let metrics = plan.ports.metrics.get(process.name()).map(|port| format!("127.0.0.1:{port}"));
-        supervisor.start(plan.process(process, &identities), metrics);
+        supervisor.start(plan.process(process, &identities, config), metrics);
     }
     supervisor.settle(SETTLE_LIMIT).await?;
     supervisor.save();

@@ -10,6 +10,7 @@ use spark_nats::identities::Identities;
 
 use super::child::Program;
 use super::wiring;
+use crate::config::Config;
 use crate::process::{Process, stop};
 
 /// The order in which processes start once the broker is there.
@@ -72,6 +73,8 @@ pub struct Plan {
     pub replay: Vec<PathBuf>,
     /// Replay speed.
     pub speed: String,
+    /// File with the token for commands at the gateway, when `up` made it.
+    pub operator_token: Option<PathBuf>,
     /// Logs as JSON.
     pub json_logs: bool,
 }
@@ -114,7 +117,7 @@ impl Plan {
 
     /// One process.
     #[must_use]
-    pub fn process(&self, process: Process, identities: &Identities) -> Program {
+    pub fn process(&self, process: Process, identities: &Identities, config: &Config) -> Program {
         let name = process.name();
         let mut environment: Vec<(String, OsString)> = vec![
             ("NATS_URL".into(), self.nats_url().into()),
@@ -130,7 +133,7 @@ impl Plan {
         if let Some(port) = self.ports.metrics.get(name) {
             environment.push(("SPARK_METRICS_ADDR".into(), format!("127.0.0.1:{port}").into()));
         }
-        environment.extend(wiring::environment(self, process));
+        environment.extend(wiring::environment(self, config, process));
         self.program(name, vec![name.into()], environment)
     }
 

@@ -22,6 +22,7 @@ pub struct Supervisor {
     data: PathBuf,
     limits: Limits,
     json: bool,
+    stopping: bool,
     children: BTreeMap<&'static str, (Orders, JoinHandle<()>)>,
     throttles: BTreeMap<&'static str, Throttle>,
     sender: mpsc::Sender<Event>,
@@ -33,7 +34,7 @@ impl Supervisor {
     #[must_use]
     pub fn new(run: RunFile, data: PathBuf, limits: Limits, json: bool) -> Self {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        Self { run, data, limits, json, children: BTreeMap::new(), throttles: BTreeMap::new(), sender, events }
+        Self { run, data, limits, json, stopping: false, children: BTreeMap::new(), throttles: BTreeMap::new(), sender, events }
     }
 
     /// Starts a process and keeps it running.
@@ -43,12 +44,6 @@ impl Supervisor {
         self.run.processes.entry(name.to_owned()).or_default().metrics = metrics;
         let task = tokio::spawn(keep_running(program, self.limits, orders.clone(), self.sender.clone()));
         self.children.insert(name, (orders, task));
-    }
-
-    /// Process id of a running process.
-    #[must_use]
-    pub fn pid(&self, name: &str) -> Option<u32> {
-        self.run.processes.get(name).and_then(|running| running.pid)
     }
 
     /// Takes in events while `work` is under way.
@@ -105,6 +100,10 @@ impl Supervisor {
     }
 
     fn said(&mut self, name: &'static str, severity: Severity, line: &str) {
+        if self.stopping && severity != Severity::Error {
+            // Processes see each other go; that is not worth a warning now.
+            return;
+        }
         let shown = self.throttles.entry(name).or_insert_with(Throttle::new).admit(Instant::now());
         if shown.hidden_before > 0 {
             let log = self.data.join("logs").join(format!("{name}.log"));
@@ -145,6 +144,7 @@ impl Supervisor {
 
     /// Stops every process in order. `hurry` (a second Ctrl-C) kills what is left.
     pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
+        self.stopping = true;
         let everyone: Vec<Orders> = self.children.values().map(|(orders, _)| orders.clone()).collect();
         let hurrying = async {
             hurry.await;

@@ -1,30 +1,138 @@
 //! What differs from process to process when `spark up` starts them: overrides of their configuration by environment.
 
 use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use super::plan::Plan;
+use crate::config::Config;
 use crate::process::Process;
 
 /// The processes of this build, in the order in which they start.
-pub const PROCESSES: &[Process] = &[];
-/// Ports that the simulator needs.
-pub const SIMULATOR_PORTS: usize = 1;
+pub const PROCESSES: &[Process] = &[Process::Guardrail, Process::Gateway, Process::Portfolio, Process::Feed];
+/// Ports that the simulator needs: Binance, BTCTurk, its own API.
+pub const SIMULATOR_PORTS: usize = 3;
+
+const REAL_ENDPOINTS: [(&str, &str, &str, &str); 2] = [
+    ("BINANCE", "binance", "wss://stream.binance.com:9443", "https://api.binance.com"),
+    ("BTCTURK", "btcturk", "wss://ws-feed-pro.btcturk.com", "https://api.btcturk.com"),
+];
+
+/// One simulated exchange: section, host and port.
+fn simulated(plan: &Plan) -> impl Iterator<Item = (&'static str, String)> + '_ {
+    let ports = plan.ports.simulator.iter().map(|port| format!("127.0.0.1:{port}"));
+    ["BINANCE", "BTCTURK"].into_iter().zip(ports)
+}
 
 /// Configuration of one process that follows from the command line of `spark up`.
 #[must_use]
-pub fn environment(plan: &Plan, process: Process) -> Vec<(String, OsString)> {
-    match process {
-        Process::Gateway => vec![
-            ("SPARK_GATEWAY__LISTEN".into(), format!("127.0.0.1:{}", plan.ports.gateway).into()),
-            ("SPARK_GATEWAY__DEMO".into(), (!plan.live).to_string().into()),
-        ],
-        _ => Vec::new(),
+pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(String, OsString)> {
+    let settings = match process {
+        Process::Feed => feed(plan, config),
+        Process::Portfolio => portfolio(plan),
+        Process::Guardrail => Vec::new(),
+        Process::Gateway => gateway(plan, config),
+        Process::ExchangeSim => exchange_sim(plan),
+    };
+    settings.into_iter().map(|(key, value)| (key, OsString::from(value))).collect()
+}
+
+fn feed(plan: &Plan, config: &Config) -> Vec<(String, String)> {
+    let mut settings = Vec::new();
+    if plan.live {
+        // What a person wrote stays: a mirror, a proxy.
+        for (variable, section, socket, rest) in REAL_ENDPOINTS {
+            for (name, key, address) in [("WS_URL", "ws_url", socket), ("REST_URL", "rest_url", rest)] {
+                if !config.is_given(&["feed", section, key]) {
+                    settings.push((format!("SPARK_FEED__{variable}__{name}"), address.to_owned()));
+                }
+            }
+        }
+        return settings;
     }
+    for (variable, address) in simulated(plan) {
+        settings.push((format!("SPARK_FEED__{variable}__WS_URL"), format!("ws://{address}")));
+        settings.push((format!("SPARK_FEED__{variable}__REST_URL"), format!("http://{address}")));
+    }
+    if !plan.replay.is_empty() && !config.is_given(&["feed", "binance", "from_oldest"]) {
+        // A recording is wanted whole, whenever the feed joins it.
+        settings.push(("SPARK_FEED__BINANCE__FROM_OLDEST".to_owned(), "true".to_owned()));
+    }
+    settings
+}
+
+fn portfolio(plan: &Plan) -> Vec<(String, String)> {
+    if plan.live {
+        return Vec::new();
+    }
+    simulated(plan)
+        .map(|(variable, address)| (format!("SPARK_PORTFOLIO__{variable}__BASE_URL"), format!("http://{address}")))
+        .collect()
+}
+
+fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {
+    let mut settings = vec![
+        ("SPARK_GATEWAY__LISTEN".to_owned(), format!("127.0.0.1:{}", plan.ports.gateway)),
+        ("SPARK_GATEWAY__DEMO".to_owned(), (!plan.live).to_string()),
+    ];
+    if plan.live && !config.is_given(&["gateway", "environment"]) {
+        settings.push(("SPARK_GATEWAY__ENVIRONMENT".to_owned(), "live".to_owned()));
+    }
+    if plan.live && !config.is_given(&["gateway", "expected"]) {
+        let expected: Vec<&str> = plan.processes().map(Process::name).filter(|name| *name != "gateway").collect();
+        settings.push(("SPARK_GATEWAY__EXPECTED".to_owned(), list(&expected)));
+    }
+    if let Some(token) = &plan.operator_token {
+        settings.push(("SPARK_GATEWAY__OPERATOR_TOKEN_FILE".to_owned(), token.display().to_string()));
+    }
+    settings
+}
+
+fn exchange_sim(plan: &Plan) -> Vec<(String, String)> {
+    let mut settings: Vec<(String, String)> =
+        simulated(plan).map(|(variable, address)| (format!("SPARK_EXCHANGE_SIM__{variable}"), address)).collect();
+    if let Some(port) = plan.ports.simulator.get(2) {
+        settings.push(("SPARK_EXCHANGE_SIM__ADMIN".to_owned(), format!("127.0.0.1:{port}")));
+    }
+    if !plan.replay.is_empty() {
+        let files: Vec<String> = plan.replay.iter().map(|file| file.display().to_string()).collect();
+        settings.push(("SPARK_EXCHANGE_SIM__REPLAY__FILES".to_owned(), list(&files)));
+        settings.push(("SPARK_EXCHANGE_SIM__REPLAY__SPEED".to_owned(), plan.speed.clone()));
+    }
+    settings
+}
+
+/// A list as the configuration reads it from a variable.
+fn list(items: &[impl AsRef<str>]) -> String {
+    let quoted: Vec<String> = items.iter().map(|item| format!("{:?}", item.as_ref())).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// Base URL of the simulator's own API.
 #[must_use]
 pub fn simulator(plan: &Plan) -> Option<String> {
-    let port = plan.ports.simulator.first()?;
+    let port = plan.ports.simulator.get(2)?;
     (!plan.live && PROCESSES.contains(&Process::ExchangeSim)).then(|| format!("http://127.0.0.1:{port}"))
+}
+
+/// The token for commands at the gateway, made once; none when the person brings one.
+///
+/// # Errors
+/// The data folder cannot be written.
+pub fn operator_token(data: &Path, config: &Config) -> std::io::Result<Option<PathBuf>> {
+    const BYTES: usize = 24;
+    if std::env::var_os("SPARK_OPERATOR_TOKEN").is_some() || config.gateway.operator_token_file.is_some() {
+        return Ok(None);
+    }
+    let path = data.join("keys").join("operator.token");
+    if !path.exists() {
+        let mut bytes = [0; BYTES];
+        std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        std::fs::create_dir_all(data.join("keys"))?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(token.as_bytes())?;
+    }
+    Ok(Some(path))
 }
