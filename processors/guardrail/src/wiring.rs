@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::alerts::{Alert, Severity};
 use spark_bus_schema::{DecodeError, Timestamp, subject};
-use spark_nats::{Delivery, Effects, Follower, Input, Machine, Reject, Service, Start, run_machine};
+use spark_nats::{Delivery, Effects, Follower, Input, Machine, Reject, Service, Start, Status, run_machine};
 
 use crate::machine::{Event, Guardrail};
 use crate::rule::{Problem, Rules};
@@ -89,7 +89,7 @@ pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     } else {
         guardrail.seed(stored);
     }
-    let observed = Observed::new(guardrail, &service);
+    let observed = Observed::new(guardrail, &service.status);
     run_machine(&service, observed).await.map_err(Error::Bus)
 }
 
@@ -126,8 +126,8 @@ struct Observed {
 }
 
 impl Observed {
-    fn new(inner: Guardrail, service: &Service) -> Self {
-        let counter = |name| service.status.counter(name);
+    fn new(inner: Guardrail, status: &Status) -> Self {
+        let counter = |name| status.counter(name);
         Self {
             inner,
             trades: counter("spark_guardrail_trades_total"),
@@ -187,5 +187,40 @@ impl Machine for Observed {
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.inner.load(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use spark_bus_schema::market::TickBatch;
+    use spark_bus_schema::{Message, codec::decode_payload};
+
+    use super::*;
+
+    #[test]
+    fn staleness_trades_and_firing_alerts_are_shown_to_prometheus_and_in_heartbeats() {
+        let status = Status::default();
+        let mut observed = Observed::new(Guardrail::with_default_rules(), &status);
+        let sample = spark_bus_schema::catalogue::find(&TickBatch::KIND.to_string()).unwrap().sample;
+        let batch: TickBatch = decode_payload(&sample()).unwrap();
+        let at = |seconds: u64| Timestamp::from_millis(1_700_000_000_000) + Duration::from_secs(seconds);
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let mut effects = Effects::default();
+            observed.apply(at(0), Event::Ticks(batch), &mut effects).unwrap();
+            observed.tick(at(31), &mut effects);
+        });
+        let text = recorder.handle().render();
+        for line in [
+            "spark_ws_staleness_seconds{venue=\"binance\",symbol=\"BTCUSDT\"} 31",
+            "spark_guardrail_trades_total 2",
+            "spark_alerts_firing{alertname=\"WSStaleness\",severity=\"warning\"} 2",
+            "spark_alerts_firing{alertname=\"SparkUpMissing\",severity=\"critical\"} 3",
+            "spark_alerts_firing{alertname=\"ExchangeDown\",severity=\"critical\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert_eq!(status.heartbeat("guardrail", at(31)).counters["spark_guardrail_trades_total"], 2);
     }
 }

@@ -30,6 +30,9 @@ use tracker::Tracker;
 
 /// `telemetry.windows` goes out at multiples of this.
 const WINDOWS_EVERY_NS: i64 = 1_000_000_000;
+/// After so long without any message, not even a heartbeat, windows are no longer published: nothing changes in them, and
+/// a night during which everything was off would otherwise be told second by second at the next start.
+const QUIET_AFTER: Duration = Duration::from_secs(10);
 /// Scopes of one rule. Samples of further ones are refused and counted.
 pub const SCOPES_MAX: usize = 256;
 /// Values in one `telemetry.windows`, so that it stays below the broker's limit on payloads.
@@ -47,6 +50,8 @@ pub struct Guardrail {
     exchanges: Exchanges,
     book: Book,
     now: Timestamp,
+    /// When the last message came.
+    heard_at: Timestamp,
     /// Whether expected scopes exist and orphaned alerts are closed; done at the first event of a run.
     begun: bool,
     refused: u64,
@@ -62,6 +67,7 @@ impl Guardrail {
             exchanges: Exchanges::default(),
             book: Book::default(),
             now: Timestamp::ZERO,
+            heard_at: Timestamp::ZERO,
             begun: false,
             refused: 0,
         }
@@ -187,6 +193,7 @@ impl Machine for Guardrail {
 
     fn apply(&mut self, at: Timestamp, event: Event, effects: &mut Effects) -> Result<(), Reject> {
         let at = self.advance(at, effects);
+        self.heard_at = at;
         self.take_in(at, event, effects)
     }
 
@@ -205,7 +212,8 @@ impl Machine for Guardrail {
                 .map(|instance| (instance.status.state, instance.status.severity))
         };
         self.book.settle(at, current, effects);
-        if boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
+        let quiet = at.saturating_since(self.heard_at) > QUIET_AFTER;
+        if !quiet && boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
             effects.publish(subject::WINDOWS.to_owned(), &self.windows(at));
         }
     }

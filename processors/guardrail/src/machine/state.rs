@@ -33,6 +33,7 @@ struct SavedRule {
 struct StateRef<'a> {
     version: u32,
     now: Timestamp,
+    heard_at: Timestamp,
     rules: Vec<SavedRule>,
     markets: &'a Markets,
     exchanges: &'a Exchanges,
@@ -45,6 +46,7 @@ struct State {
     #[expect(dead_code, reason = "read on its own before the rest")]
     version: u32,
     now: Timestamp,
+    heard_at: Timestamp,
     rules: Vec<SavedRule>,
     markets: Markets,
     exchanges: Exchanges,
@@ -71,6 +73,7 @@ impl Guardrail {
         let state = StateRef {
             version: VERSION,
             now: self.now,
+            heard_at: self.heard_at,
             rules: rules.collect(),
             markets: &self.markets,
             exchanges: &self.exchanges,
@@ -101,7 +104,7 @@ impl Guardrail {
                 instance.window.restore(saved.window)?;
             }
         }
-        (self.now, self.refused) = (state.now, state.refused);
+        (self.now, self.heard_at, self.refused) = (state.now, state.heard_at, state.refused);
         (self.markets, self.exchanges) = (state.markets, state.exchanges);
         self.book.replace(state.book);
         self.begun = false;

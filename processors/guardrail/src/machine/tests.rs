@@ -411,6 +411,20 @@ fn after_its_state_is_lost_revisions_go_on_where_the_ledger_ends() {
 }
 
 #[test]
+fn a_night_without_any_message_is_judged_but_not_told_second_by_second() {
+    let mut guardrail = Guardrail::new(&rule("ws_staleness"));
+    let (mut now, mut out) = (0, Effects::default());
+    guardrail.apply(at(0), tick(0, 1).1, &mut out).unwrap();
+    feed_in(&mut guardrail, &mut now, 600_000, &mut out);
+    let windows = out.items().iter().filter(|effect| effect.subject == subject::WINDOWS).count();
+    assert_eq!((windows, alerts(&out).len()), (10, 2));
+    out.drain();
+    guardrail.apply(at(600_050), tick(600_050, 2).1, &mut out).unwrap();
+    feed_in(&mut guardrail, &mut now, 603_000, &mut out);
+    assert_eq!(out.items().iter().filter(|effect| effect.subject == subject::WINDOWS).count(), 3);
+}
+
+#[test]
 fn what_was_stored_before_a_crash_and_is_decided_otherwise_after_it_is_corrected() {
     let rules = rule("portfolio_refresh_p95");
     let slow = |latency| call(Venue::Binance, REFRESH, latency, None);
