@@ -31,7 +31,7 @@ pub struct Global {
     #[arg(long, global = true, env = "SPARK_DATA", value_name = "DIR", default_value = ".spark")]
     pub data: PathBuf,
     /// Address of the broker; without it the one that `spark up` runs on the data folder.
-    #[arg(long, global = true, env = "NATS_URL", value_name = "URL")]
+    #[arg(long, global = true, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
     pub url: Option<String>,
     /// Answer for programs instead of people: JSON.
     #[arg(long, global = true)]

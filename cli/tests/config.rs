@@ -1,5 +1,7 @@
 //! Mistakes in the configuration: file, line, key, value and the fix, all at once, exit 64.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
+
 mod common;
 
 use common::{run, spark, text};

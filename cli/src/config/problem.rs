@@ -65,7 +65,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 
 /// `unknown key; did you mean `symbols`?`, or the list of what is known.
 #[must_use]
-pub fn unknown<'a>(what: &str, word: &str, known: &[&'a str]) -> String {
+pub fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     match nearest(word, known.iter().copied()) {
         Some(meant) => format!("unknown {what}; did you mean `{meant}`?"),
         None if known.is_empty() => format!("unknown {what}; remove it"),

@@ -24,6 +24,9 @@ const DISK_BYTES_MIN: u64 = 1 << 30;
 const DISK_BYTES_LOW: u64 = 4 << 30;
 /// Clocks further apart than this make ages and signatures wrong.
 const SKEW_MS_MAX: i64 = 500;
+/// A system younger than this may not have sent every heartbeat yet.
+const FRESH_MS: i64 = 4_000;
+const FRESH_POLL: Duration = Duration::from_millis(100);
 /// The port that `spark up` takes unless told otherwise.
 const DEFAULT_PORT: u16 = 4001;
 
@@ -279,7 +282,7 @@ async fn streams(findings: &mut Findings, bus: &Bus) {
 }
 
 async fn processes(findings: &mut Findings, bus: &Bus, running: Option<&RunFile>) {
-    let beats = match status::beats(bus).await {
+    let beats = match settled_beats(bus, running).await {
         Ok(beats) => beats,
         Err(failure) => return findings.bad("processes", Verdict::Fail, failure.message, "see nats-server.log"),
     };
@@ -312,6 +315,21 @@ async fn processes(findings: &mut Findings, bus: &Bus, running: Option<&RunFile>
         }
     }
     clock(findings, bus).await;
+}
+
+/// Heartbeats; right after a start the first ones are waited for.
+async fn settled_beats(bus: &Bus, running: Option<&RunFile>) -> Result<Vec<status::Beat>, Failure> {
+    let fresh = |run: &RunFile| spark_nats::now().since_ms(run.started_at) < FRESH_MS;
+    loop {
+        let beats = status::beats(bus).await?;
+        let expected = |beat: &status::Beat| running.is_some_and(|run| run.processes.contains_key(beat.name));
+        let missing =
+            beats.iter().any(|beat| expected(beat) && (beat.heartbeat.is_none() || beat.age_ms > status::HEARTBEAT_AGE_MAX_MS));
+        if !missing || !running.is_some_and(fresh) {
+            return Ok(beats);
+        }
+        tokio::time::sleep(FRESH_POLL).await;
+    }
 }
 
 /// Stored time is the broker's clock, sent time the process's: a fresh heartbeat compares them.

@@ -39,13 +39,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// An age for a person: `3 s`, `12 min`, `4 h`, `9 d`.
 #[must_use]
 pub fn age(milliseconds: i64) -> String {
-    match milliseconds {
-        ..10_000 => format!("{:.1} s", f64::from(i32::try_from(milliseconds).unwrap_or(0)) / 1_000.0),
-        ..120_000 => format!("{} s", milliseconds / 1_000),
-        ..7_200_000 => format!("{} min", milliseconds / 60_000),
-        ..172_800_000 => format!("{} h", milliseconds / 3_600_000),
-        _ => format!("{} d", milliseconds / 86_400_000),
+    const LIMITS: [(i64, i64, &str); 3] = [(120_000, 1_000, "s"), (7_200_000, 60_000, "min"), (172_800_000, 3_600_000, "h")];
+    if milliseconds < 10_000 {
+        return format!("{}.{} s", milliseconds / 1_000, milliseconds % 1_000 / 100);
     }
+    let unit = LIMITS.into_iter().find(|(below, _, _)| milliseconds < *below);
+    let (_, divisor, unit) = unit.unwrap_or((0, 86_400_000, "d"));
+    format!("{} {unit}", milliseconds / divisor)
 }
 
 /// Subjects of each stream that a pattern can match. A pattern that begins with a wildcard is spelt out a stream at a
@@ -95,6 +95,17 @@ mod tests {
         for wrong in ["", "5", "m", "5 m", "5w", "-1s", "99999999999999999999d"] {
             assert!(duration(wrong).is_err_and(|text| text.contains("5m")), "{wrong}");
         }
+    }
+
+    #[test]
+    fn ages_are_told_in_a_unit_that_fits() {
+        let check = |milliseconds: i64, want: &str| assert_eq!(age(milliseconds), want);
+        check(0, "0.0 s");
+        check(2_340, "2.3 s");
+        check(65_000, "65 s");
+        check(600_000, "10 min");
+        check(10_800_000, "3 h");
+        check(864_000_000, "10 d");
     }
 
     #[test]

@@ -48,7 +48,7 @@ async fn all(bus: &Bus) -> Result<Vec<Delivery>, Failure> {
     let mut follower = Follower::start(bus.clone(), &name, PARKED, vec![PARKED_ALL.to_owned()], Start::Beginning);
     let mut found = Vec::new();
     let deadline = tokio::time::Instant::now() + LIST_LIMIT;
-    while !(follower.is_caught_up() && !found.is_empty()) {
+    while found.is_empty() || !follower.is_caught_up() {
         match tokio::time::timeout_at(deadline, follower.next()).await {
             Ok(Some(batch)) => found.extend(batch),
             _ => {

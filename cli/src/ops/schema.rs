@@ -23,10 +23,10 @@ pub fn run(arguments: &SchemaArgs) -> Result<(), Failure> {
     if arguments.asyncapi || !arguments.json_schema {
         write(folder, "asyncapi.json", &schema::asyncapi())?;
     }
-    if arguments.json_schema || !arguments.asyncapi {
-        if let Value::Object(kinds) = schema::json_schemas() {
-            kinds.iter().try_for_each(|(kind, document)| write(folder, &format!("{kind}.schema.json"), document))?;
-        }
+    if (arguments.json_schema || !arguments.asyncapi)
+        && let Value::Object(kinds) = schema::json_schemas()
+    {
+        kinds.iter().try_for_each(|(kind, document)| write(folder, &format!("{kind}.schema.json"), document))?;
     }
     Ok(())
 }

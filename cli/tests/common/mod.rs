@@ -1,6 +1,7 @@
 //! The real binary, in a folder of its own, waited for with bounds.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
