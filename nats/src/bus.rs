@@ -235,6 +235,12 @@ impl Bus {
         })
     }
 
+    /// Subjects that the broker has refused to take from this connection.
+    #[must_use]
+    pub fn denied_subjects(&self) -> BTreeSet<String> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn is_denied(&self, subject: &str) -> bool {
         self.denied.lock().unwrap_or_else(PoisonError::into_inner).contains(subject)
     }

@@ -32,6 +32,9 @@ pub trait Machine: Send + 'static {
     const INPUTS: &'static [Input];
     /// Timers fire at multiples of this in stored time.
     const STEP: Duration;
+    /// How far back a run without a checkpoint reads; none is from the beginning. Windows need no more than their length,
+    /// money needs everything.
+    const HISTORY: Option<Duration> = None;
 
     /// Bytes to event.
     ///

@@ -93,7 +93,8 @@ impl<'a, M: Machine> Runner<'a, M> {
         M::INPUTS
             .iter()
             .map(|input| {
-                let start = self.saved.cursors.get(input.stream).map_or(Start::Beginning, |&cursor| Start::After(cursor));
+                let fresh = M::HISTORY.map_or(Start::Beginning, |history| Start::Since(crate::now() - history));
+                let start = self.saved.cursors.get(input.stream).map_or(fresh, |&cursor| Start::After(cursor));
                 let subjects = input.subjects.iter().map(|&subject| subject.to_owned()).collect();
                 Follower::start(self.service.bus.clone(), self.service.name, input.stream, subjects, start)
             })
@@ -220,7 +221,13 @@ impl Publisher {
         let mut telemetry = Vec::new();
         let mut decisions = Vec::new();
         for (index, effect) in effects.drain().enumerate() {
-            let meta = Meta { msg_id: Some(format!("{}:{cause}:{index}", self.process)), cause: Some(cause.to_owned()) };
+            // A decision is known by its natural key: decided anew from the same input (after a lost state, under changed
+            // rules), it must not be taken for the one that came of that input before.
+            let msg_id = match effect.revision {
+                None => format!("{}:{cause}:{index}", self.process),
+                Some(revision) => format!("{}:{}:{revision}", self.process, effect.subject),
+            };
+            let meta = Meta { msg_id: Some(msg_id), cause: Some(cause.to_owned()) };
             match effect.revision {
                 None => telemetry.push((effect, meta)),
                 Some(revision) => decisions.push((effect, meta, revision)),

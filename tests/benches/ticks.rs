@@ -41,13 +41,16 @@ async fn run() {
     let broker = TestBroker::start().await;
     let ticks = frames.len() * rounds;
     let (rate, messages) = batched(&broker, frames, rounds).await;
-    println!("  batches of what has arrived                      {rate:>12.0} ticks/s, {:.0} ticks a message", ticks as f64 / messages as f64);
+    println!(
+        "  batches of what has arrived                      {rate:>12.0} ticks/s, {:.0} ticks a message",
+        ticks as f64 / messages as f64
+    );
     println!("  ratio {:.1}x, {ticks} sent, {ticks} counted, 0 lost", rate / baseline);
 }
 
 fn parse(parser: &Parser, frame: &str, offset: u64, received_at: Timestamp) -> Trade {
     match parser.parse(frame.as_bytes(), received_at) {
-        Ok(Frame::Update { update: Update::Trade(trade), .. }) => Trade { trade_id: trade.trade_id + offset, ..trade },
+        Ok(Frame::Update(_, Update::Trade(trade))) => Trade { trade_id: trade.trade_id + offset, ..trade },
         other => panic!("{frame}: {other:?}"),
     }
 }

@@ -45,7 +45,11 @@ fn main() {
     println!("p95 window, {} ({samples} samples, 5 min, 1 000/s)", machine());
     println!("  update                    {:>10.1} ns/sample", per(update, samples));
     println!("  update + read             {:>10.1} ns/sample", per(read, reads));
-    println!("  sorted vector (baseline)  {:>10.1} ns/sample, {:.0}x", per(baseline, baseline_samples), per(baseline, baseline_samples) / per(update, samples));
+    println!(
+        "  sorted vector (baseline)  {:>10.1} ns/sample, {:.0}x",
+        per(baseline, baseline_samples),
+        per(baseline, baseline_samples) / per(update, samples)
+    );
     println!("  p95 {got:.1} against exact {want:.1}: error {:.3} %", (got - want).abs() / want * 100.0);
 }
 

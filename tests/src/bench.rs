@@ -16,7 +16,12 @@ impl Latencies {
 
     /// Exact quantile by nearest rank, ms.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures for people")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "figures for people"
+    )]
     pub fn quantile_ms(&mut self, quantile: f64) -> f64 {
         self.micros.sort_unstable();
         let rank = (quantile * self.micros.len() as f64).ceil() as usize;
@@ -41,7 +46,10 @@ impl Latencies {
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':')).map_or("unknown CPU", |pair| pair.1.trim());
+    let model = model
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("unknown CPU", |pair| pair.1.trim());
     format!("{cores} cores, {model}")
 }
 

@@ -31,11 +31,7 @@ fn name(package: &Value) -> String {
 
 fn dependencies(package: &Value) -> BTreeSet<String> {
     let dependencies = package["dependencies"].as_array().unwrap();
-    dependencies
-        .iter()
-        .filter(|dependency| dependency["kind"].is_null() && dependency["path"].is_string())
-        .map(name)
-        .collect()
+    dependencies.iter().filter(|dependency| dependency["kind"].is_null() && dependency["path"].is_string()).map(name).collect()
 }
 
 const PROCESSORS: &[&str] = &["feed", "portfolio", "guardrail", "exchange-sim"];

@@ -186,6 +186,8 @@ impl Machine for Guardrail {
         Input { stream: subject::PARKED, subjects: &[subject::PARKED_ALL] },
     ];
     const STEP: Duration = Duration::from_millis(100);
+    // The longest built-in window and `for` are an hour or less; every 100 ms of older history would be judged for nothing.
+    const HISTORY: Option<Duration> = Some(Duration::from_secs(3600));
 
     fn decode(delivery: &Delivery) -> Result<Event, DecodeError> {
         Event::decode(&delivery.subject, delivery.kind.as_deref(), &delivery.payload)
