@@ -108,9 +108,9 @@ SPARK_METRICS_ADDR, SPARK_LOG or RUST_LOG (e.g. info,spark_feed=debug), SPARK_LO
 /// `spark up`.
 #[derive(Clone, Debug, Args)]
 pub struct UpArgs {
-    /// Port of the page and the API on 127.0.0.1.
-    #[arg(long, value_name = "N", default_value_t = 4001)]
-    pub port: u16,
+    /// Port of the page and the API; without it the one of `[gateway] listen`, which is 127.0.0.1:4001 unless set.
+    #[arg(long, value_name = "N")]
+    pub port: Option<u16>,
     /// Replay recorded Binance frames instead of the seeded market (files as in data/binance/ws_raw, gzip or plain).
     #[arg(long, value_name = "FILE[,FILE…]", value_delimiter = ',')]
     pub replay: Vec<PathBuf>,

@@ -181,8 +181,11 @@ impl Config {
         add("portfolio", serde_json::to_value(&self.portfolio));
         add("guardrail", serde_json::to_value(&self.guardrail));
         add("gateway", serde_json::to_value(&self.gateway));
+        // The simulator's section holds keys, so only what was written is shown, not its defaults.
+        add("exchange-sim", serde_json::to_value(self.given.get("exchange-sim")));
         add("nats", serde_json::to_value(&self.nats));
         add("supervisor", serde_json::to_value(&self.supervisor));
+        document.retain(|_, section| !section.is_null());
         serde_json::Value::Object(document)
     }
 }

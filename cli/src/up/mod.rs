@@ -10,7 +10,7 @@ mod supervisor;
 mod wiring;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -53,13 +53,14 @@ pub fn run(arguments: &UpArgs, global: &Global) -> Result<(), Failure> {
     let replay = replay::check(&arguments.replay, &arguments.speed)?;
     let data = plan::absolute(&global.data).map_err(|error| Failure::temporary(format!("working folder: {error}")))?;
     let lock = Lock::take(&data)?;
-    check_port(arguments.port)?;
+    let listen = SocketAddr::new(config.gateway.listen.ip(), arguments.port.unwrap_or_else(|| config.gateway.listen.port()));
+    check_port(listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("start the runtime: {error}")))?;
     let result = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let plan = tokio::select! {
-            plan = prepare(arguments, global, &config, data, replay) => plan?,
+            plan = prepare(arguments, global, &config, listen, data, replay) => plan?,
             () = signals.next() => return Ok(()),
         };
         live(&plan, &config, global, signals).await
@@ -68,36 +69,40 @@ pub fn run(arguments: &UpArgs, global: &Global) -> Result<(), Failure> {
     result
 }
 
-fn check_port(port: u16) -> Result<(), Failure> {
-    match TcpListener::bind(("127.0.0.1", port)) {
-        Ok(_) if port > 0 => Ok(()),
+fn check_port(listen: SocketAddr) -> Result<(), Failure> {
+    match TcpListener::bind(listen) {
+        Ok(_) if listen.port() > 0 => Ok(()),
         Ok(_) => Err(Failure::usage("--port 0: not a port to find the page at; name one, e.g. --port 4001")),
         Err(error) => Err(Failure::usage(format!(
-            "port {port} on 127.0.0.1 cannot be used ({error}); name a free one with --port, e.g. --port {}",
-            free_port_near(port)
+            "port {} on {} cannot be used ({error}); name a free one with --port, e.g. --port {}",
+            listen.port(),
+            listen.ip(),
+            free_port_near(listen)
         ))),
     }
 }
 
-fn free_port_near(port: u16) -> u16 {
+fn free_port_near(listen: SocketAddr) -> u16 {
     const TRIES: u16 = 50;
+    const HIGHER: u16 = 8_080;
     (1..=TRIES)
-        .filter_map(|step| port.checked_add(step))
-        .find(|candidate| TcpListener::bind(("127.0.0.1", *candidate)).is_ok())
-        .unwrap_or(8_080)
+        .filter_map(|step| listen.port().checked_add(step))
+        .find(|port| TcpListener::bind((listen.ip(), *port)).is_ok())
+        .unwrap_or(HIGHER)
 }
 
 async fn prepare(
     arguments: &UpArgs,
     global: &Global,
     config: &Config,
+    listen: SocketAddr,
     data: PathBuf,
     replay: Vec<PathBuf>,
 ) -> Result<Plan, Failure> {
     let tools = plan::absolute(&tools_dir()).map_err(|error| Failure::temporary(format!("working folder: {error}")))?;
     let nats_binary = server::obtain(&tools, &mut |line| output::note(line)).await?;
     let executable = std::env::current_exe().map_err(|error| Failure::internal(format!("find this binary: {error}")))?;
-    let ports = Ports::choose(arguments.port).map_err(|error| Failure::temporary(format!("choose ports: {error}")))?;
+    let ports = Ports::choose(listen).map_err(|error| Failure::temporary(format!("choose ports: {error}")))?;
     let token = wiring::operator_token(&data, config);
     let operator_token = token.map_err(|error| Failure::temporary(format!("write {}: {error}", data.join("keys").display())))?;
     let config = config.file.as_deref().map(plan::absolute).transpose();
@@ -135,7 +140,7 @@ async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, config: &Conf
     };
     setup.write(Some(&identities))?;
     supervisor.start(plan.broker(), None);
-    let changes = supervisor.during(broker_ready(plan, &identities)).await?;
+    let changes = supervisor.during(told("waiting for nats-server to read its store", broker_ready(plan, &identities))).await?;
     if !json {
         let made = changes.iter().filter(|change| !matches!(change, Change::Unchanged(_)));
         made.for_each(|change| output::note(&format!("{:>13} | {change}", BROKER)));
@@ -151,7 +156,7 @@ async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, config: &Conf
         announce(supervisor, plan);
     }
     if plan.processes().any(|process| process.name() == "gateway") {
-        let answered = supervisor.during(gateway_answers(&plan.address())).await?;
+        let answered = supervisor.during(told("waiting for the gateway to answer", gateway_answers(&plan.address()))).await?;
         let took = began.elapsed().as_secs_f64();
         supervisor.report(&json!({"event": "ready", "address": plan.address(), "seconds": took, "answers": answered}));
         if answered && !json {
@@ -166,6 +171,19 @@ async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, config: &Conf
         }
     }
     supervisor.watch().await
+}
+
+/// Says what is being waited for when it takes longer than a person expects.
+async fn told<T>(what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let began = Instant::now();
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            () = tokio::time::sleep(PATIENCE) => output::note(&format!("{what} ({} s)", began.elapsed().as_secs())),
+        }
+    }
 }
 
 async fn broker_ready(plan: &Plan, identities: &Identities) -> Result<Vec<Change>, Failure> {

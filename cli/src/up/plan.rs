@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use spark_nats::identities::Identities;
@@ -24,7 +24,7 @@ pub const BROKER: &str = "nats-server";
 #[derive(Clone, Debug)]
 pub struct Ports {
     /// Page and API.
-    pub gateway: u16,
+    pub gateway: SocketAddr,
     /// Broker, clients.
     pub nats: u16,
     /// Broker, monitoring.
@@ -40,7 +40,7 @@ impl Ports {
     ///
     /// # Errors
     /// The system has none left.
-    pub fn choose(gateway: u16) -> io::Result<Self> {
+    pub fn choose(gateway: SocketAddr) -> io::Result<Self> {
         let mut held = Vec::new();
         let mut next = || -> io::Result<u16> {
             let listener = TcpListener::bind(("127.0.0.1", 0))?;
@@ -95,7 +95,16 @@ impl Plan {
     /// Page and API.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports.gateway)
+        format!("http://{}", self.gateway())
+    }
+
+    /// The gateway's address as a client on this machine uses it.
+    fn gateway(&self) -> SocketAddr {
+        let mut address = self.ports.gateway;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        address
     }
 
     /// The processes to start after the broker.
@@ -160,7 +169,7 @@ impl Plan {
             let port = self.ports.metrics.get(process.name())?;
             Some(target(format!("127.0.0.1:{port}"), process.name()))
         });
-        let system = target(format!("127.0.0.1:{}", self.ports.gateway), "spark");
+        let system = target(self.gateway().to_string(), "spark");
         std::iter::once(system).chain(own).collect()
     }
 }

@@ -73,7 +73,7 @@ fn portfolio(plan: &Plan) -> Vec<(String, String)> {
 
 fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     let mut settings = vec![
-        ("SPARK_GATEWAY__LISTEN".to_owned(), format!("127.0.0.1:{}", plan.ports.gateway)),
+        ("SPARK_GATEWAY__LISTEN".to_owned(), plan.ports.gateway.to_string()),
         ("SPARK_GATEWAY__DEMO".to_owned(), (!plan.live).to_string()),
     ];
     if plan.live && !config.is_given(&["gateway", "environment"]) {
