@@ -1,4 +1,5 @@
 //! HTTP over real sockets, without a broker.
+#![allow(clippy::unwrap_used, reason = "tests may unwrap; clippy sees that only inside test functions")]
 
 mod common;
 
@@ -104,14 +105,20 @@ fn windows(at: Timestamp) -> Event {
     Event::Windows(Windows { at, values: vec![value], trades_counted: BTreeMap::new() })
 }
 
-#[tokio::test]
-async fn without_any_broker_reading_answers_200_and_says_degraded() {
+/// A service whose broker is not there, what stops it, and its folder.
+async fn service_without_broker(name: &str) -> (Service, CancellationToken, std::path::PathBuf) {
     let nowhere = spark_nats::server::free_port().unwrap();
     let options =
         ConnectOptions { url: format!("nats://127.0.0.1:{nowhere}"), name: "gateway".into(), credentials: Credentials::None };
-    let dir = std::env::temp_dir().join(format!("spark-gateway-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("spark-gateway-{name}-{}", std::process::id()));
     let stop = CancellationToken::new();
     let service = Service::start("gateway", Bus::connect(options).await.unwrap(), dir.clone(), stop.clone()).unwrap();
+    (service, stop, dir)
+}
+
+#[tokio::test]
+async fn without_any_broker_reading_answers_200_and_says_degraded() {
+    let (service, stop, dir) = service_without_broker("down").await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let running = tokio::spawn(spark_gateway::serve(listener, service, roomy()));
@@ -370,7 +377,11 @@ async fn a_client_that_leaves_is_forgotten() {
 async fn a_taken_port_is_an_error_that_names_the_address_and_the_flag() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap();
-    let error = Error::Bind { address: listen, source: tokio::net::TcpListener::bind(listen).await.unwrap_err() };
+    let (service, stop, dir) = service_without_broker("taken").await;
+    let error = spark_gateway::run(service, Config { listen, ..roomy() }).await.unwrap_err();
+    assert!(matches!(error, Error::Bind { .. }));
     let text = error.to_string();
     assert!(text.contains(&listen.to_string()) && text.contains("--port"), "{text}");
+    stop.cancel();
+    std::fs::remove_dir_all(dir).unwrap();
 }

@@ -1,5 +1,6 @@
 //! A gateway on a free port and a client that speaks plain HTTP/1.1 over a real socket.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "tests may unwrap; clippy sees that only inside test functions")]
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -140,14 +141,17 @@ impl Live {
         }
     }
 
-    /// The next event of that name.
+    /// The next event of that name; others are skipped, but not for ever: `processes` comes every second.
     pub async fn next_of(&mut self, event: &str) -> LiveEvent {
-        loop {
-            let next = self.next().await.expect("the stream goes on");
-            if next.event == event {
-                return next;
+        bounded(event, async {
+            loop {
+                let next = self.next().await.expect("the stream goes on");
+                if next.event == event {
+                    return next;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// One line of the body: chunk sizes stand on lines of their own, and a chunk ends with a line end.
