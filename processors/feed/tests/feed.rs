@@ -1,13 +1,16 @@
 //! The feed on a real broker and real sockets.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod scripted;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use scripted::btcturk::{BtcTurk, ID};
 use scripted::{Exchange, Row, later};
-use spark_bus_schema::market::{Quote, QuoteBatch, TickBatch, Trade};
+use spark_bus_schema::market::{Quote, QuoteBatch, Side, TickBatch, Trade};
 use spark_bus_schema::subject::{self, FEED};
 use spark_bus_schema::telemetry::{FeedState, FeedStatus};
 use spark_bus_schema::{Fixed, Venue};
@@ -309,6 +312,54 @@ async fn the_first_quote_comes_from_rest_and_a_silent_connection_is_given_up() {
     status_until(&bus, why("no data within")).await;
     let calls = exchange.rest_calls();
     assert!(calls > 0, "the first quote was asked for");
+    feed.stop().await;
+}
+
+#[tokio::test]
+async fn btcturk_trades_come_once_in_order_over_a_cut_and_its_book_is_mended() {
+    let broker = TestBroker::start().await;
+    let exchange = BtcTurk::start().await;
+    let btcturk = VenueConfig {
+        ws_url: format!("ws://127.0.0.1:{}", exchange.port),
+        rest_url: format!("http://127.0.0.1:{}", exchange.port),
+        symbols: vec!["BTC_TRY".to_owned()],
+        reconnect_pause_ms_min: 20,
+        reconnect_pause_ms_max: 100,
+        ..VenueConfig::btcturk()
+    };
+    let config = Config { binance: VenueConfig { enabled: false, ..VenueConfig::default() }, btcturk };
+    (1..=5).for_each(|id| exchange.happen(id));
+    let feed = Feed::start(&broker, config).await;
+    let bus = broker.bus("operator").await;
+    let quotes = |bid: &'static str| {
+        let bus = bus.clone();
+        async move {
+            let want = Fixed::parse(bid).unwrap().to_decimal();
+            let last = |batches: &[QuoteBatch]| batches.last().and_then(QuoteBatch::last).map(|last| last.bid_price.to_decimal());
+            read::<QuoteBatch>(&bus, subject::quotes(Venue::Btcturk, "BTCTRY"), |batches| last(batches) == Some(want)).await
+        }
+    };
+    quotes("100").await;
+    exchange.trade(6);
+    exchange.bid(11, "101");
+    quotes("101").await;
+    // A change is missing: the book comes anew.
+    exchange.bid(13, "150");
+    quotes("100").await;
+    assert_eq!(exchange.joins("obdiff"), 2);
+    // More happens behind a cut than the list on joining holds.
+    exchange.cut();
+    (7..=200).for_each(|id| exchange.happen(id));
+    let target = subject::ticks(Venue::Btcturk, "BTCTRY");
+    let newest = |batches: &[TickBatch]| batches.last().and_then(|batch| batch.trade_id.last().copied());
+    let batches = read::<TickBatch>(&bus, target, |batches| newest(batches) == Some(ID + 200 * 7)).await;
+    let ids: Vec<u64> = batches.iter().flat_map(|batch| batch.trade_id.iter().map(|id| (id - ID) / 7)).collect();
+    assert_eq!(ids, (1..=200).collect::<Vec<_>>());
+    for trade in batches.iter().flat_map(TickBatch::rows) {
+        let id = (trade.trade_id - ID) / 7;
+        let side = if id.is_multiple_of(2) { Side::Buy } else { Side::Sell };
+        assert_eq!((trade.price.to_string(), trade.side), ((1_000 + id).to_string(), side));
+    }
     feed.stop().await;
 }
 

@@ -1,5 +1,7 @@
-//! A Binance that does exactly what a test says: real sockets, REST over the trades that happened, frames as told. The
+//! A Binance, and a BtcTurk in [`btcturk`], that does exactly what a test says: real sockets, REST over the trades that happened, frames as told. The
 //! simulator plays markets; this one plays single frames.
+
+pub mod btcturk;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,7 +32,7 @@ impl Row {
             price: Fixed { mantissa, scale: 0 },
             quantity: Fixed { mantissa: 25, scale: 2 },
             millis,
-            seller_is_aggressor: id % 2 == 0,
+            seller_is_aggressor: id.is_multiple_of(2),
         }
     }
 
