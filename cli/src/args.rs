@@ -210,7 +210,11 @@ pub enum SimCommand {
     /// Faults: add, list, remove.
     #[command(
         subcommand,
-        after_help = "Examples:\n  spark sim fault add delay exchange=binance ms=4000 seconds=60\n  \
+        after_help = "Examples:\n  \
+        spark sim fault add delay exchange=binance ms=4000 for_ms=60000\n  \
+        spark sim fault add freeze exchange=btcturk\n  \
+        spark sim fault add garbage exchange=binance variant=bad_json n=5\n  \
+        spark sim fault add revoke_key exchange=binance\n  \
         spark sim fault ls\n  spark sim fault rm 3\n  spark sim fault clear"
     )]
     Fault(FaultCommand),
@@ -235,9 +239,10 @@ pub enum FaultCommand {
 /// `spark sim fault add`.
 #[derive(Clone, Debug, Args)]
 pub struct FaultArgs {
-    /// What happens: delay, status, drop, cut, freeze, skip, garbage, skew, revoke … (the simulator names what it knows).
+    /// delay, status, drop, cut, freeze, skip, garbage, clock_skew or revoke_key.
     pub kind: String,
-    /// Its parameters, e.g. exchange=binance ms=4000 seconds=60.
+    /// exchange= (always); ms= code= body= retry_after= variant= place= key= (what); path= stream= symbol= (where); for_ms= n=
+    /// probability= (how long, how often). The simulator says what fits together.
     #[arg(value_name = "KEY=VALUE")]
     pub parameters: Vec<String>,
 }

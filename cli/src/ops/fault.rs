@@ -8,6 +8,8 @@ use crate::output;
 use crate::system;
 
 const FAULTS: &str = "/sim/faults";
+/// Parameters that are text whatever they look like.
+const TEXTS: [&str; 7] = ["exchange", "key", "path", "stream", "symbol", "variant", "place"];
 
 /// Adds, lists or removes faults.
 ///
@@ -48,8 +50,9 @@ fn body(arguments: &FaultArgs) -> Result<Value, Failure> {
             .split_once('=')
             .filter(|(key, _)| !key.is_empty())
             .ok_or_else(|| Failure::usage(format!("`{parameter}` is not KEY=VALUE; write e.g. exchange=binance")))?;
-        // Numbers, truth values and lists as such, everything else is text.
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        // Numbers and JSON as such, everything else is text; names are text even when they are made of digits.
+        let parsed = serde_json::from_str(value).ok().filter(|_| !TEXTS.contains(&key));
+        let value = parsed.unwrap_or_else(|| Value::from(value));
         if body.insert(key.to_owned(), value).is_some() {
             return Err(Failure::usage(format!("`{key}` is given twice; keep one")));
         }
@@ -102,8 +105,8 @@ mod tests {
             parameters: parameters.iter().map(|text| (*text).to_owned()).collect(),
         };
         let body = |parameters: &[&str]| super::body(&arguments(parameters));
-        let want = serde_json::json!({"kind": "delay", "exchange": "binance", "ms": 4000});
-        assert_eq!(body(&["exchange=binance", "ms=4000"]).unwrap(), want);
+        let want = serde_json::json!({"kind": "delay", "exchange": "binance", "ms": 4000, "key": "77"});
+        assert_eq!(body(&["exchange=binance", "ms=4000", "key=77"]).unwrap(), want);
         for wrong in [&["ms"][..], &["=1"], &["ms=1", "ms=2"]] {
             assert!(body(wrong).is_err(), "{wrong:?}");
         }

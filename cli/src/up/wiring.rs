@@ -136,3 +136,65 @@ pub fn operator_token(data: &Path, config: &Config) -> std::io::Result<Option<Pa
     }
     Ok(Some(path))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::super::plan::Ports;
+    use super::*;
+
+    fn plan(live: bool, replay: &[&str]) -> Plan {
+        Plan {
+            executable: "spark".into(),
+            data: "/tmp/da ta".into(),
+            config: None,
+            nats_binary: "nats-server".into(),
+            ports: Ports {
+                gateway: SocketAddr::from((Ipv4Addr::LOCALHOST, 4001)),
+                nats: 1,
+                nats_monitor: 2,
+                simulator: vec![5001, 5002, 5003],
+                metrics: BTreeMap::new(),
+            },
+            live,
+            replay: replay.iter().map(PathBuf::from).collect(),
+            speed: "max".to_owned(),
+            operator_token: Some("/tmp/da ta/keys/operator.token".into()),
+            json_logs: false,
+        }
+    }
+
+    /// What the processes of a plan read, on top of what a person set.
+    fn read(plan: &Plan, set: &[(&str, &str)]) -> Config {
+        let set: Vec<(String, String)> = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let before = Config::from_parts(None, set.clone()).unwrap();
+        let overrides = PROCESSES.iter().flat_map(|process| environment(plan, &before, *process));
+        let overrides = overrides.map(|(key, value)| (key, value.into_string().unwrap()));
+        Config::from_parts(None, set.into_iter().chain(overrides)).unwrap()
+    }
+
+    #[test]
+    fn every_override_is_a_key_that_the_process_knows() {
+        let demo = read(&plan(false, &[]), &[]);
+        assert_eq!(demo.feed.binance.ws_url, "ws://127.0.0.1:5001");
+        assert_eq!(demo.feed.btcturk.rest_url, "http://127.0.0.1:5002");
+        assert!(!demo.feed.binance.from_oldest && demo.gateway.demo);
+        assert_eq!(demo.portfolio.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
+        assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
+        let replay = read(&plan(false, &["/tmp/a \"b\".gz", "/tmp/c.gz"]), &[]);
+        assert!(replay.feed.binance.from_oldest);
+        let live = read(&plan(true, &[]), &[]);
+        assert_eq!(live.feed, spark_feed::Config::live());
+        assert!(!live.gateway.demo && !live.gateway.expected.contains(&"exchange-sim".to_owned()));
+        assert_eq!(live.portfolio, spark_portfolio::Config::default());
+    }
+
+    #[test]
+    fn live_leaves_what_a_person_set() {
+        let live = read(&plan(true, &[]), &[("SPARK_FEED__BINANCE__WS_URL", "wss://mirror.example:443")]);
+        assert_eq!(live.feed.binance.ws_url, "wss://mirror.example:443");
+        assert_eq!(live.feed.binance.rest_url, "https://api.binance.com");
+    }
+}
