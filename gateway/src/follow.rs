@@ -37,16 +37,17 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: Ca
     let mut parked = start("gateway", subject::PARKED, &[subject::PARKED_ALL], Start::LastPerSubject);
     status.set(ProcessState::Running, None);
     loop {
-        let batch = tokio::select! {
+        let (batch, again) = tokio::select! {
             () = shutdown.cancelled() => return,
-            Some(batch) = feed.next() => batch,
-            Some(batch) = windows.next() => batch,
-            Some(batch) = ledger.next() => batch,
-            Some(batch) = alerts.next() => batch,
-            Some(batch) = parked.next() => batch,
+            Some(batch) = feed.next() => (batch, false),
+            Some(batch) = windows.next() => (batch, false),
+            Some(batch) = ledger.next() => (batch, false),
+            // The ledger's own reader sees new alerts too: what is unreadable is counted there, once.
+            Some(batch) = alerts.next() => (batch, true),
+            Some(batch) = parked.next() => (batch, false),
             else => return,
         };
-        app.take_in(batch.iter().filter_map(read).collect());
+        app.take_in(batch.iter().filter_map(read).filter(|(_, event)| event.is_ok() || !again).collect());
     }
 }
 
