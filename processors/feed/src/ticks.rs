@@ -483,7 +483,9 @@ impl Task {
         self.sequencer.rewind(stored);
         if self.sequencer.next_id() != before {
             tracing::warn!(venue = %self.setup.venue, symbol = self.setup.symbol, stored, "going on behind the broker's last trade");
+            self.counted_until = self.counted_until.min(stored.saturating_add(1));
             self.catch_up = true;
+            self.look_at_hole();
         }
     }
 }
