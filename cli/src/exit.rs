@@ -68,12 +68,6 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::internal(format!("{error:#}"))
-    }
-}
-
 impl From<spark_nats::Error> for Failure {
     fn from(error: spark_nats::Error) -> Self {
         use spark_nats::Error;

@@ -29,6 +29,24 @@ fn ctrl_c_stops_everything_in_order_with_nothing_left_behind() {
 }
 
 #[test]
+fn a_second_ctrl_c_kills_what_does_not_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), &[]);
+    up.remember();
+    let feed = up.pid_of("feed", None);
+    // Stopped by the system, it cannot take in the request to end.
+    signal(feed, Signal::SIGSTOP);
+    let supervisor = i32::try_from(up.child.id()).unwrap();
+    signal(supervisor, Signal::SIGINT);
+    up.wait_said("Ctrl-C again kills");
+    assert!(common::is_alive(supervisor) && common::is_alive(feed));
+    signal(supervisor, Signal::SIGINT);
+    assert_eq!(up.wait().code(), Some(0), "{}", up.said());
+    assert!(up.said().contains("feed | killed"), "{}", up.said());
+    up.assert_nothing_left();
+}
+
+#[test]
 fn a_process_that_dies_is_shown_and_started_again_and_so_is_the_broker() {
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), &[]);

@@ -3,7 +3,6 @@
 pub mod logging;
 pub mod stop;
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
@@ -178,10 +177,4 @@ async fn complain_without_broker(bus: Bus, shutdown: CancellationToken) {
             lost = connection.wait_for(|connected| !*connected) => if lost.is_err() { return },
         }
     }
-}
-
-/// The folder of a process below the data folder.
-#[must_use]
-pub fn folder(data: &Path, process: &str) -> PathBuf {
-    data.join(process)
 }
