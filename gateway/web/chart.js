@@ -1,7 +1,8 @@
 // A small line chart in SVG: threshold lines, a series per scope, values under the pointer.
 
 const SVG = 'http://www.w3.org/2000/svg';
-const PAD = { left: 46, right: 12, top: 10, bottom: 20 };
+// In the page's font size, which grows with the screen.
+const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 const COLORS = 6;
 
 function s(tag, attributes, ...children) {
@@ -43,6 +44,7 @@ export class Chart {
     this.height = this.svg.clientHeight;
     if (!this.data || !this.width) return;
     const { from, to, series, warning, critical, label } = this.data;
+    const PAD = { left: 3.3 * rem(), right: 0.8 * rem(), top: 0.9 * rem(), bottom: 1.5 * rem() };
     const values = series.flatMap((one) => one.points.map((point) => point[1])).filter((value) => value !== null);
     // A threshold belongs into the picture as soon as values come near it; a far one would press them flat.
     const high = values.reduce((a, b) => Math.max(a, b), 0);

@@ -5,7 +5,7 @@ import * as format from './format.js';
 import { Chart } from './chart.js';
 
 const RANGES = [['15m', '15 min', 900], ['1h', '1 h', 3600], ['6h', '6 h', 21600], ['24h', '24 h', 86400]];
-const STALENESS = [['ws_staleness', 'Market data'], ['portfolio_staleness', 'Balances']];
+const STALENESS = [['ws_staleness_venue', 'Market data'], ['portfolio_staleness', 'Balances']];
 const RETRY_MS = 2000;
 
 const short = (value) => format.value(value, '');

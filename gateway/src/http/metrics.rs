@@ -155,7 +155,7 @@ fn alerts(text: &mut Text, view: &View) {
             AlertState::Pending => 0.5,
             AlertState::Inactive | AlertState::Resolved | AlertState::NoData => 0.0,
         };
-        let exchange = alert.scope.get("exchange").map_or("", String::as_str);
+        let exchange = alert.scope.get("exchange").or_else(|| alert.scope.get("venue")).map_or("", String::as_str);
         let scope = alert.scope.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
         text.sample("", &[SERVICE, ("alertname", &alert.name), ("exchange", exchange), ("scope", &scope)], value);
     }
