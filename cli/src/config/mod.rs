@@ -121,6 +121,8 @@ pub struct Config {
     pub guardrail: spark_guardrail::Config,
     /// `[gateway]`.
     pub gateway: spark_gateway::Config,
+    /// `[exchange-sim]`.
+    pub exchange_sim: spark_exchange_sim::Config,
     given: Dict,
 }
 
@@ -153,6 +155,7 @@ impl Config {
             portfolio: check.section("portfolio", spark_portfolio::Config::validate),
             guardrail: check.section("guardrail", |_: &spark_guardrail::Config| Vec::new()),
             gateway: check.section("gateway", spark_gateway::Config::validate),
+            exchange_sim: check.section("exchange-sim", simulator_problems),
             instruments,
             given: sources.values().clone(),
         };
@@ -213,6 +216,15 @@ fn without_secrets(key: &str, value: serde_json::Value) -> serde_json::Value {
 /// Variables that are not UTF-8 cannot be ours: their names would not match, and paths have flags.
 fn utf8_environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// The simulator tells one problem at a time.
+fn simulator_problems(section: &spark_exchange_sim::Config) -> Vec<String> {
+    let told = |error: spark_exchange_sim::Error| match error {
+        spark_exchange_sim::Error::Config { field, reason } => format!("{field}: {reason}"),
+        other => other.to_string(),
+    };
+    section.validate().map_err(told).err().into_iter().collect()
 }
 
 /// All problems as one failure, exit 64.

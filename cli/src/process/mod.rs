@@ -6,6 +6,7 @@ pub mod stop;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use spark_bus_schema::telemetry::ProcessState;
 use spark_nats::{Bus, ConnectOptions, Service};
 use tokio_util::sync::CancellationToken;
 
@@ -118,7 +119,11 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Portfolio => spark_portfolio::run(service, config.portfolio).await.map_err(|error| failed(&error)),
         Process::Guardrail => spark_guardrail::run(service, config.guardrail).await.map_err(|error| failed(&error)),
         Process::Gateway => spark_gateway::run(service, config.gateway).await.map_err(|error| failed(&error)),
-        Process::ExchangeSim => Err(Failure::internal(format!("{} is not part of this build", process.name()))),
+        Process::ExchangeSim => {
+            // It knows no broker; its heartbeat is the runtime's.
+            service.status.set(ProcessState::Running, None);
+            spark_exchange_sim::run(config.exchange_sim, service.shutdown).await.map_err(|error| failed(&error))
+        }
     }
 }
 

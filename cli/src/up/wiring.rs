@@ -5,12 +5,15 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use spark_exchange_sim::{DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET};
+
 use super::plan::Plan;
 use crate::config::Config;
 use crate::process::Process;
 
 /// The processes of this build, in the order in which they start.
-pub const PROCESSES: &[Process] = &[Process::Guardrail, Process::Gateway, Process::Portfolio, Process::Feed];
+pub const PROCESSES: &[Process] =
+    &[Process::ExchangeSim, Process::Guardrail, Process::Gateway, Process::Portfolio, Process::Feed];
 /// Ports that the simulator needs: Binance, BTCTurk, its own API.
 pub const SIMULATOR_PORTS: usize = 3;
 
@@ -66,9 +69,18 @@ fn portfolio(plan: &Plan) -> Vec<(String, String)> {
     if plan.live {
         return Vec::new();
     }
-    simulated(plan)
-        .map(|(variable, address)| (format!("SPARK_PORTFOLIO__{variable}__BASE_URL"), format!("http://{address}")))
-        .collect()
+    // The demo account's read-only keys, under names of their own: real keys in the environment stay out of the simulator.
+    let keys = [(DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET), (DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET)];
+    let mut settings = Vec::new();
+    for ((variable, address), (key, secret)) in simulated(plan).zip(keys) {
+        let section = format!("SPARK_PORTFOLIO__{variable}");
+        settings.push((format!("{section}__BASE_URL"), format!("http://{address}")));
+        for (name, value) in [("KEY", key), ("SECRET", secret)] {
+            settings.push((format!("{section}__API_{name}_ENV"), format!("SPARK_DEMO_{variable}_{name}")));
+            settings.push((format!("SPARK_DEMO_{variable}_{name}"), value.to_owned()));
+        }
+    }
+    settings
 }
 
 fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {
@@ -185,6 +197,9 @@ mod tests {
         assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
         let replay = read(&plan(false, &["/tmp/a \"b\".gz", "/tmp/c.gz"]), &[]);
         assert!(replay.feed.binance.from_oldest);
+        assert_eq!(replay.exchange_sim.replay.files, [PathBuf::from("/tmp/a \"b\".gz"), "/tmp/c.gz".into()]);
+        assert_eq!(replay.exchange_sim.admin.port(), 5003);
+        assert_eq!(replay.portfolio.binance.api_key_env.as_deref(), Some("SPARK_DEMO_BINANCE_KEY"));
         let live = read(&plan(true, &[]), &[]);
         assert_eq!(live.feed, spark_feed::Config::live());
         assert!(!live.gateway.demo && !live.gateway.expected.contains(&"exchange-sim".to_owned()));
