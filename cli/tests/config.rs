@@ -35,6 +35,8 @@ fn mistakes_name_file_line_key_value_and_fix() {
     check("[gateway]\nrate_burst = 0\n", &[], &["spark.toml:2", "gateway.rate_burst = 0", "would be right"]);
     check("[guardrail]\nrules = \"missing.toml\"\n", &[], &["spark.toml:2", "guardrail.rules", "missing.toml"]);
     check("[nats]\nurl = \"http://x\"\n", &[], &["spark.toml:2", "nats.url", "nats://127.0.0.1:4222"]);
+    check("[exchange-sim]\ntime_scale = 0.0\n", &[], &["spark.toml:2", "exchange-sim.time_scale", "above 0"]);
+    check("[exchange-sim.replay]\nspede = 1\n", &[], &["spark.toml:2", "exchange-sim.replay.spede = 1", "`speed`"]);
     check("[nats\n", &[], &["spark.toml:1"]);
     check("[nats]\nurl = \"nats://a\"\nurl = \"nats://b\"\n", &[], &["spark.toml:3", "duplicate"]);
 }

@@ -21,9 +21,10 @@ fn ctrl_c_stops_everything_in_order_with_nothing_left_behind() {
     assert_eq!(up.wait().code(), Some(0), "{}", up.said());
     up.assert_nothing_left();
     let said = up.said();
-    let order: Vec<Option<usize>> = ["feed | stopped", "guardrail | stopped", "gateway | stopped", "nats-server | stopped"]
-        .map(|line| said.find(line))
-        .to_vec();
+    let order: Vec<Option<usize>> =
+        ["feed | stopped", "guardrail | stopped", "gateway | stopped", "exchange-sim | stopped", "nats-server | stopped"]
+            .map(|line| said.find(line))
+            .to_vec();
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{said}");
     assert!(!up.data.join("run.json").exists());
 }
@@ -111,6 +112,10 @@ fn a_person_can_look_and_act_on_the_running_system() {
     assert_eq!(document["kind"], "breaker_command.v1");
     assert_eq!(document["message"]["reason"], "a test");
     assert!(on(&["tail", "telemetry.heartbeat.>", "--since", "5m", "--limit", "1"]).contains("pid"));
+    assert!(on(&["sim", "fault", "add", "delay", "exchange=binance", "ms=10"]).contains("id=1"));
+    assert!(on(&["sim", "fault", "ls"]).contains("ms=10"));
+    on(&["sim", "fault", "clear"]);
+    assert!(on(&["sim", "fault", "ls"]).contains("no faults"));
     assert!(on(&["doctor"]).contains("sync_interval: always"));
     assert!(on(&["status"]).contains("gateway"));
 }

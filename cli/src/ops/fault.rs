@@ -86,11 +86,12 @@ fn show(text: &str, as_json: bool) -> Result<(), Failure> {
 fn one(item: &Value) -> String {
     let Value::Object(fields) = item else { return item.to_string() };
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-    let shown: Vec<String> = fields
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| format!("{key}={}", output::visible(&text(value))))
-        .collect();
+    let show = |(key, value): (&String, &Value)| match value {
+        // The fault itself, within what the simulator knows about it.
+        Value::Object(_) => one(value),
+        _ => format!("{key}={}", output::visible(&text(value))),
+    };
+    let shown: Vec<String> = fields.iter().filter(|(_, value)| !value.is_null()).map(show).collect();
     shown.join(" ")
 }
 
