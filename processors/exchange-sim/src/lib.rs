@@ -1,1 +1,169 @@
-//! Placeholder, being written.
+//! Two exchanges on loopback: Binance Spot and BTCTurk as their REST and WebSocket interfaces really behave, over a seeded market or a
+//! recording, with faults on demand. Knows nothing of the bus: connectors talk to it as they talk to the real ones.
+//!
+//! Read in this order: [`market`] (what happens, no clock and no I/O), `engine` and `replay` (when it happens), `hub` and `socket`
+//! (who is told), `binance` and `btcturk` (in which words), [`fault`] and `faults` (what goes wrong).
+
+mod account;
+mod admin;
+mod binance;
+mod btcturk;
+mod candles;
+mod config;
+mod doorway;
+mod engine;
+mod error;
+pub mod fault;
+mod faults;
+mod garbage;
+mod hub;
+mod limits;
+mod live;
+pub mod market;
+mod percent;
+mod recording;
+mod replay;
+mod socket;
+mod units;
+mod wire;
+mod world;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub use config::{
+    AccountConfig, ApiKey, AssetConfig, Config, DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET,
+    Holding, MarketConfig, Replay, Speed, Venue,
+};
+pub use error::Error;
+pub use fault::Fault;
+
+use engine::Engine;
+use replay::ReplayState;
+use wire::{Door, Peer};
+use world::World;
+
+/// Connections get this long to end when the simulator stops.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// A running simulator. Dropping it stops it; [`Sim::stop`] also waits.
+#[derive(Debug)]
+pub struct Sim {
+    /// Where Binance is: `http://…/api/v3/…`, `ws://…/ws`, `ws://…/stream`.
+    pub binance_addr: SocketAddr,
+    /// Where BTCTurk is: `http://…/api/v2/…`, `http://…/v1/…`, `ws://…/`.
+    pub btcturk_addr: SocketAddr,
+    /// Where faults are set: `http://…/sim/…`.
+    pub admin_addr: SocketAddr,
+    shutdown: CancellationToken,
+    _stop: DropGuard,
+    tasks: JoinSet<Result<(), Error>>,
+}
+
+impl Sim {
+    /// Closes all sockets and waits until everything has ended, at most five seconds.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WITHIN, all).await.is_err() {
+            tracing::warn!("the simulator's connections did not end in time and are dropped");
+        }
+    }
+
+    /// Waits until a part ends by itself, which none should.
+    async fn ended(&mut self) -> Result<(), Error> {
+        while let Some(result) = self.tasks.join_next().await {
+            match result {
+                // The replay ends when its recording does.
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(Error::Ended("a part of the simulator")),
+            }
+        }
+        Err(Error::Ended("the simulator"))
+    }
+}
+
+/// Starts a simulator and returns when it can be used.
+///
+/// # Errors
+/// A setting that cannot work, an address that is taken, a recording that cannot be read.
+pub async fn start(config: Config) -> Result<Sim, Error> {
+    config.validate()?;
+    let shutdown = CancellationToken::new();
+    // Until the end of this function anything that fails stops what was started.
+    let stop = shutdown.clone().drop_guard();
+    let (binance, binance_addr) = Door::open("binance", config.binance, shutdown.clone()).await?;
+    let (btcturk, btcturk_addr) = Door::open("btcturk", config.btcturk, shutdown.clone()).await?;
+    let (admin, admin_addr) = Door::open("admin", config.admin, shutdown.clone()).await?;
+    let token = shutdown.clone();
+    // Reading a recording once and making up the past takes a moment of pure work.
+    let prepared = tokio::task::spawn_blocking(move || prepare(config, token));
+    let (world, engine) = prepared.await.map_err(|_| Error::Ended("preparing the market"))??;
+    let mut tasks = JoinSet::new();
+    for (door, router) in [
+        (binance, binance::router(world.clone())),
+        (btcturk, btcturk::router(world.clone())),
+        (admin, admin::router(world.clone())),
+    ] {
+        let stopped = shutdown.clone().cancelled_owned();
+        tasks.spawn(async move {
+            let service = router.into_make_service_with_connect_info::<Peer>();
+            axum::serve(door, service).with_graceful_shutdown(stopped).await.map_err(|_| Error::Ended("serving"))
+        });
+    }
+    let (for_engine, for_replay) = (world.clone(), world);
+    tasks.spawn(async move {
+        engine.run(for_engine).await;
+        Ok(())
+    });
+    tasks.spawn(async move {
+        let shutdown = for_replay.shutdown.clone();
+        tokio::select! {
+            () = shutdown.cancelled() => Ok(()),
+            result = replay::run(for_replay) => result,
+        }
+    });
+    tracing::info!(%binance_addr, %btcturk_addr, %admin_addr, "exchanges simulated");
+    Ok(Sim { binance_addr, btcturk_addr, admin_addr, shutdown, _stop: stop, tasks })
+}
+
+fn prepare(config: Config, shutdown: CancellationToken) -> Result<(Arc<World>, Engine), Error> {
+    let replay = match config.replay.files.as_slice() {
+        [] => None,
+        files => Some(ReplayState::open(files.to_vec(), config.replay.speed)?),
+    };
+    if let Some(replay) = &replay {
+        let known = |name: &String| config.markets.iter().any(|market| market.venue == Venue::Binance && market.symbol == *name);
+        if let Some(unknown) = replay.symbols().iter().find(|name| !known(name)) {
+            return Err(Error::config(
+                "replay.files",
+                format!("the recording holds {unknown}, which is not in `markets`; add it there at binance"),
+            ));
+        }
+    }
+    let world = Arc::new(World::new(config, replay, shutdown));
+    if let Some(replay) = &world.replay {
+        replay.prime(&world);
+    }
+    let engine = Engine::new(&world)?;
+    Ok((world, engine))
+}
+
+/// Runs a simulator until it is told to stop.
+///
+/// # Errors
+/// As [`start`], and when a part ends by itself.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let mut sim = start(config).await?;
+    let result = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        result = sim.ended() => result,
+    };
+    sim.stop().await;
+    result
+}

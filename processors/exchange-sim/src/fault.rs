@@ -1,0 +1,304 @@
+//! Faults as they are written: the body of `POST /sim/faults`. Shared with the command line.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::Venue;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Answers and frames arrive `ms` late.
+    Delay,
+    /// Requests get the HTTP status `code`, with `body` and `retry_after` if given.
+    Status,
+    /// The connection is closed without an answer.
+    Drop,
+    /// WebSocket connections are broken without a closing frame: once, or again and again while `for_ms` lasts.
+    Cut,
+    /// WebSocket connections stay open and silent: no data, no pings, nothing is read. With `stream` or `symbol` only that is silent.
+    Freeze,
+    /// Frames are not sent.
+    Skip,
+    /// Answers and frames are broken as `variant` says.
+    Garbage,
+    /// The exchange's clock is `ms` ahead (negative: behind).
+    ClockSkew,
+    /// `key`, or every key of the exchange, is unknown.
+    RevokeKey,
+}
+
+/// How an answer or a frame is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// Not JSON.
+    BadJson,
+    /// The first half.
+    Truncated,
+    /// `NaN` where numbers are.
+    Nan,
+    /// Numbers below zero.
+    Negative,
+    /// Without its prices, quantities and balances.
+    MissingField,
+    /// Ten megabytes.
+    Huge,
+}
+
+/// Whether a broken frame comes in place of a good one or before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The good one is lost.
+    #[default]
+    Instead,
+    /// The good one follows.
+    Between,
+}
+
+/// One fault: what, where, for how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Which exchange.
+    pub exchange: Venue,
+    /// What goes wrong.
+    pub kind: Kind,
+    /// `delay`: how late. `clock_skew`: how far ahead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ms: Option<i64>,
+    /// `status`: HTTP status, 400 to 599.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<u16>,
+    /// `status`: body, a text or any JSON. Without: the exchange's usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+    /// `status`: seconds in the header `Retry-After`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+    /// `garbage`: how it is broken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
+    /// `garbage` on a WebSocket: in place of frames (default) or between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+    /// `revoke_key`: the key; without, all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Only requests whose path begins so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Only this stream (`btcusdt@trade`, `trade:BTCTRY`) or kind of stream (`trade`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// Only this symbol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// Ends by itself after this time. Default: stays until removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_ms: Option<u64>,
+    /// Ends by itself after it struck so many times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<u64>,
+    /// Strikes with this probability each time. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
+}
+
+impl Fault {
+    /// A fault of the whole exchange until it is removed.
+    #[must_use]
+    pub fn new(exchange: Venue, kind: Kind) -> Self {
+        Self {
+            exchange,
+            kind,
+            ms: None,
+            code: None,
+            body: None,
+            retry_after: None,
+            variant: None,
+            place: None,
+            key: None,
+            path: None,
+            stream: None,
+            symbol: None,
+            for_ms: None,
+            n: None,
+            probability: None,
+        }
+    }
+
+    /// Reads and checks a body.
+    ///
+    /// # Errors
+    /// The first field that is wrong, with what is allowed.
+    pub fn parse(body: &[u8]) -> Result<Self, Invalid> {
+        let value: Value = serde_json::from_slice(body).map_err(|error| Invalid::new("body", format!("not JSON: {error}")))?;
+        let Value::Object(fields) = &value else {
+            return Err(Invalid::new("body", "must be a JSON object such as {\"exchange\":\"binance\",\"kind\":\"cut\"}"));
+        };
+        if let Some(unknown) = fields.keys().find(|name| !FIELDS.iter().any(|(known, _)| known == name)) {
+            let known: Vec<&str> = FIELDS.iter().map(|(name, _)| *name).collect();
+            return Err(Invalid::new(unknown, format!("unknown field; valid: {}", known.join(", "))));
+        }
+        for required in ["exchange", "kind"] {
+            if !fields.contains_key(required) {
+                return Err(Invalid::new(required, format!("missing; valid: {}", valid(required))));
+            }
+        }
+        // One field at a time, because serde's error does not name it.
+        for (name, value) in fields {
+            let mut probe = serde_json::json!({ "exchange": "binance", "kind": "drop" });
+            probe[name] = value.clone();
+            if serde_json::from_value::<Self>(probe).is_err() {
+                return Err(Invalid::new(name, format!("{value} is not valid; valid: {}", valid(name))));
+            }
+        }
+        let fault: Self = serde_json::from_value(value).map_err(|error| Invalid::new("body", error.to_string()))?;
+        fault.check()?;
+        Ok(fault)
+    }
+
+    /// Checks what the types alone do not.
+    ///
+    /// # Errors
+    /// The first field that is wrong, with what is allowed.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let needs = |name: &str, present: bool, of: &[Kind]| match (of.contains(&self.kind), present) {
+            (true, false) => Err(Invalid::new(name, format!("missing for kind {}; valid: {}", text(self.kind), valid(name)))),
+            (false, true) => Err(Invalid::new(name, format!("means nothing for kind {}; leave it out", text(self.kind)))),
+            _ => Ok(()),
+        };
+        needs("ms", self.ms.is_some(), &[Kind::Delay, Kind::ClockSkew])?;
+        needs("code", self.code.is_some(), &[Kind::Status])?;
+        needs("variant", self.variant.is_some(), &[Kind::Garbage])?;
+        let only = |name: &str, present: bool, of: &[Kind]| if present { needs(name, true, of) } else { Ok(()) };
+        only("body", self.body.is_some(), &[Kind::Status])?;
+        only("retry_after", self.retry_after.is_some(), &[Kind::Status])?;
+        only("place", self.place.is_some(), &[Kind::Garbage])?;
+        only("key", self.key.is_some(), &[Kind::RevokeKey])?;
+        only("path", self.path.is_some(), &[Kind::Delay, Kind::Status, Kind::Drop, Kind::Garbage])?;
+        only("stream", self.stream.is_some(), &[Kind::Delay, Kind::Cut, Kind::Freeze, Kind::Skip, Kind::Garbage])?;
+        only(
+            "symbol",
+            self.symbol.is_some(),
+            &[Kind::Delay, Kind::Status, Kind::Drop, Kind::Cut, Kind::Freeze, Kind::Skip, Kind::Garbage],
+        )?;
+        let within = |name: &str, fine: bool| {
+            if fine { Ok(()) } else { Err(Invalid::new(name, format!("out of range; valid: {}", valid(name)))) }
+        };
+        within("ms", self.kind != Kind::Delay || self.ms.is_none_or(|ms| (1..=600_000).contains(&ms)))?;
+        within("ms", self.kind != Kind::ClockSkew || self.ms.is_none_or(|ms| ms.unsigned_abs() <= 86_400_000))?;
+        within("code", self.code.is_none_or(|code| (400..=599).contains(&code)))?;
+        within("probability", self.probability.is_none_or(|share| share > 0.0 && share <= 1.0))?;
+        within("n", self.n != Some(0))?;
+        within("for_ms", self.for_ms != Some(0))?;
+        if self.path.is_some() && self.stream.is_some() {
+            return Err(Invalid::new("stream", "a fault has a `path` (requests) or a `stream` (WebSocket), not both"));
+        }
+        if self.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            return Err(Invalid::new("path", format!("must begin with /; valid: {}", valid("path"))));
+        }
+        Ok(())
+    }
+}
+
+const FIELDS: [(&str, &str); 15] = [
+    ("exchange", "binance, btcturk"),
+    ("kind", "delay, status, drop, cut, freeze, skip, garbage, clock_skew, revoke_key"),
+    ("ms", "a whole number: 1 to 600000 for delay, -86400000 to 86400000 for clock_skew"),
+    ("code", "an HTTP status from 400 to 599"),
+    ("body", "a text or any JSON"),
+    ("retry_after", "whole seconds"),
+    ("variant", "bad_json, truncated, nan, negative, missing_field, huge"),
+    ("place", "instead, between"),
+    ("key", "an API key"),
+    ("path", "the beginning of a path such as /api/v3/account"),
+    ("stream", "a stream such as btcusdt@trade or trade:BTCTRY, or a kind of stream such as trade"),
+    ("symbol", "a symbol such as BTCUSDT"),
+    ("for_ms", "a whole number of ms above 0"),
+    ("n", "a whole number above 0"),
+    ("probability", "above 0, at most 1"),
+];
+
+fn valid(field: &str) -> &'static str {
+    FIELDS.iter().find(|(name, _)| *name == field).map_or("", |(_, valid)| valid)
+}
+
+fn text(kind: Kind) -> String {
+    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// A fault that cannot be set: which field, and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+pub struct Invalid {
+    /// The field.
+    pub field: String,
+    /// What is wrong and what is valid.
+    pub error: String,
+}
+
+impl Invalid {
+    fn new(field: &str, error: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), error: error.into() }
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.field, self.error)
+    }
+}
+
+/// A fault as the simulator lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its id, for `DELETE /sim/faults/{id}`.
+    pub id: u64,
+    /// Whether it still strikes.
+    pub active: bool,
+    /// How often it struck.
+    pub hits: u64,
+    /// How long ago it was set, ms.
+    pub age_ms: u64,
+    /// The fault.
+    pub fault: Fault,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_name_the_field_and_the_valid_values() {
+        let check = |body: &str, field: &str, hint: &str| {
+            let invalid = Fault::parse(body.as_bytes()).unwrap_err();
+            assert!(invalid.field == field && invalid.error.contains(hint), "{body} → {invalid}");
+        };
+        check("{", "body", "not JSON");
+        check("[]", "body", "object");
+        check(r#"{"kind":"cut"}"#, "exchange", "btcturk");
+        check(r#"{"exchange":"kraken","kind":"cut"}"#, "exchange", "binance, btcturk");
+        check(r#"{"exchange":"binance","kind":"explode"}"#, "kind", "freeze");
+        check(r#"{"exchange":"binance","kind":"cut","hurry":1}"#, "hurry", "for_ms");
+        check(r#"{"exchange":"binance","kind":"delay"}"#, "ms", "600000");
+        check(r#"{"exchange":"binance","kind":"delay","ms":"4s"}"#, "ms", "whole number");
+        check(r#"{"exchange":"binance","kind":"delay","ms":0}"#, "ms", "600000");
+        check(r#"{"exchange":"binance","kind":"status","code":200}"#, "code", "400 to 599");
+        check(r#"{"exchange":"binance","kind":"garbage"}"#, "variant", "truncated");
+        check(r#"{"exchange":"binance","kind":"skip","probability":1.5}"#, "probability", "at most 1");
+        check(r#"{"exchange":"binance","kind":"cut","path":"/x"}"#, "path", "nothing for kind cut");
+        check(r#"{"exchange":"binance","kind":"drop","path":"account"}"#, "path", "begin with /");
+    }
+
+    #[test]
+    fn a_fault_comes_back_as_it_was_written() {
+        let body = r#"{"exchange":"binance","kind":"delay","ms":4000,"path":"/api/v3/account","for_ms":60000,"probability":0.5}"#;
+        let fault = Fault::parse(body.as_bytes()).unwrap();
+        assert_eq!(serde_json::to_string(&fault).unwrap(), body);
+    }
+}
