@@ -1,5 +1,7 @@
 //! BTCTurk's REST and feed as connectors meet them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use serde_json::{Value, json};

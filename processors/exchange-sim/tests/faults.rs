@@ -1,5 +1,7 @@
 //! Each kind of fault, as a client meets it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Replays of the recorded frames.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod support;
 
 use std::collections::BTreeSet;
