@@ -203,3 +203,37 @@ impl Hub {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(topic: &str) -> Frame {
+        Frame::combined(&Arc::from(topic), r#"{"a":1}"#)
+    }
+
+    #[test]
+    fn a_frame_has_a_raw_and_a_combined_form() {
+        let frame = frame("x@trade");
+        assert_eq!(frame.form(true), r#"{"stream":"x@trade","data":{"a":1}}"#.as_bytes());
+        assert_eq!(frame.form(false), r#"{"a":1}"#.as_bytes());
+    }
+
+    #[test]
+    fn only_listeners_get_frames_and_a_client_that_lets_them_pile_up_is_dropped() {
+        let hub = Hub::default();
+        let (slow, mut queues) = hub.connect(Venue::Binance, CancellationToken::new(), true);
+        let (idle, mut nothing) = hub.connect(Venue::Binance, CancellationToken::new(), true);
+        assert!(hub.join(&slow, "x@trade") && !hub.join(&slow, "x@trade"));
+        for _ in 0..LIVE_QUEUE {
+            hub.publish("x@trade", || frame("x@trade"));
+        }
+        assert!(!slow.hangup.is_cancelled());
+        hub.publish("x@trade", || frame("x@trade"));
+        assert!(slow.hangup.is_cancelled() && !idle.hangup.is_cancelled());
+        assert!(queues.live.try_recv().is_ok() && nothing.live.try_recv().is_err());
+        hub.disconnect(&slow);
+        assert!(hub.listeners("x@trade").is_empty() && hub.clients().len() == 1);
+        hub.publish("x@trade", || panic!("nobody listens: no frame is made"));
+    }
+}

@@ -10,6 +10,7 @@ mod binance;
 mod btcturk;
 mod candles;
 mod config;
+mod demo;
 mod doorway;
 mod engine;
 mod error;
@@ -35,10 +36,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use config::{
-    AccountConfig, ApiKey, AssetConfig, Config, DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET,
-    Holding, MarketConfig, Replay, Speed, Venue,
-};
+pub use config::{AccountConfig, ApiKey, AssetConfig, Config, Holding, MarketConfig, Replay, Speed, Venue};
+pub use demo::{DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET};
 pub use error::Error;
 pub use fault::Fault;
 
