@@ -101,10 +101,10 @@ pub struct Fault {
     /// Ends by itself after this time. Default: stays until removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_ms: Option<u64>,
-    /// Ends by itself after it struck so many times.
+    /// Ends by itself after it struck so many times. Not for `freeze` and `clock_skew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub n: Option<u64>,
-    /// Strikes with this probability each time. Default 1.
+    /// Strikes with this probability each time. Default 1. Not for `freeze` and `clock_skew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
 }
@@ -188,6 +188,13 @@ impl Fault {
             self.symbol.is_some(),
             &[Kind::Delay, Kind::Status, Kind::Drop, Kind::Cut, Kind::Freeze, Kind::Skip, Kind::Garbage],
         )?;
+        // These hold for as long as they are set; there is no single strike to count or to roll dice for.
+        let lasting = matches!(self.kind, Kind::Freeze | Kind::ClockSkew);
+        for (name, present) in [("probability", self.probability.is_some()), ("n", self.n.is_some())] {
+            if lasting && present {
+                return Err(Invalid::new(name, format!("means nothing for kind {}; leave it out", text(self.kind))));
+            }
+        }
         let within = |name: &str, fine: bool| {
             if fine { Ok(()) } else { Err(Invalid::new(name, format!("out of range; valid: {}", valid(name)))) }
         };
@@ -291,6 +298,7 @@ mod tests {
         check(r#"{"exchange":"binance","kind":"status","code":200}"#, "code", "400 to 599");
         check(r#"{"exchange":"binance","kind":"garbage"}"#, "variant", "truncated");
         check(r#"{"exchange":"binance","kind":"skip","probability":1.5}"#, "probability", "at most 1");
+        check(r#"{"exchange":"binance","kind":"freeze","n":3}"#, "n", "leave it out");
         check(r#"{"exchange":"binance","kind":"cut","path":"/x"}"#, "path", "nothing for kind cut");
         check(r#"{"exchange":"binance","kind":"drop","path":"account"}"#, "path", "begin with /");
     }

@@ -93,7 +93,7 @@ async fn a_frozen_socket_stays_open_and_silent_until_it_thaws() {
     let sim = start(config).await;
     let mut socket = connect(sim.binance_addr, "/ws/btcusdt@trade").await;
     socket.json("a trade").await;
-    fault(&sim, json!({"exchange": "binance", "kind": "freeze"})).await;
+    let id = fault(&sim, json!({"exchange": "binance", "kind": "freeze"})).await;
     // What was on its way still comes; then nothing, not even the pings that are due every 50 ms.
     let silent = Duration::from_millis(700);
     let begin = Instant::now();
@@ -105,6 +105,7 @@ async fn a_frozen_socket_stays_open_and_silent_until_it_thaws() {
         }
     }
     assert_eq!(until(&sim, |_| true).await["exchanges"]["binance"]["sockets"], 1);
+    assert!(hits(&sim, id).await > 0, "frames that are held back are counted");
     clear_faults(&sim).await;
     socket.json("a trade after the thaw").await;
     sim.stop().await;

@@ -66,6 +66,8 @@ proptest! {
         let mut books = vec![Book::default(); config.markets.len()];
         let mut last_trade = vec![None::<u64>; config.markets.len()];
         let mut last_update = vec![0_u64; config.markets.len()];
+        // By how much the last change of a level lowered it.
+        let mut lowered = std::collections::HashMap::new();
         let mut wrong = Vec::new();
         for _ in 0..300 {
             universe.step(|index, event| {
@@ -74,6 +76,7 @@ proptest! {
                 let on_grid = |price: i64, quantity: i64| price > 0 && quantity >= 0 && price % tick == 0 && quantity % lot == 0;
                 let fine = match event {
                     Event::Level { side, price, quantity, update } => {
+                        lowered.insert((index, price), books[index].at(side, price) - quantity);
                         books[index].set(side, price, quantity);
                         let rises = last_update[index] == 0 || update == last_update[index] + 1;
                         last_update[index] = update;
@@ -96,7 +99,7 @@ proptest! {
                         } else {
                             books[index].best(Side::Ask).is_some_and(|(best, _)| price <= best)
                         };
-                        follows && inside && quantity > 0 && on_grid(price, quantity)
+                        follows && inside && quantity > 0 && lowered.get(&(index, price)) == Some(&quantity) && on_grid(price, quantity)
                     }
                 };
                 if !fine {
