@@ -72,7 +72,7 @@ impl Message for Balances {
 
     fn validate(&self) -> Result<(), String> {
         for row in &self.balances {
-            if row.free + row.locked != row.total {
+            if row.free.checked_add(row.locked) != Some(row.total) {
                 return Err(format!(
                     "balances.{}: free {} + locked {} is not total {}",
                     row.asset, row.free, row.locked, row.total

@@ -364,19 +364,15 @@ async fn btcturk_trades_come_once_in_order_over_a_cut_and_its_book_is_mended() {
 }
 
 /// Recorded frames lie beside the project, not in it.
-fn recordings() -> Option<PathBuf> {
-    let folder = std::env::var_os("SPARK_RECORDINGS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let found = folder.join("binance/ws_raw").is_dir();
-    if !found {
-        eprintln!("no recordings in {}; set SPARK_RECORDINGS", folder.display());
-    }
-    found.then_some(folder)
+fn recordings() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    assert!(folder.join("binance/ws_raw").is_dir(), "no recordings in {}", folder.display());
+    folder
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorded_day_change_at_full_speed_is_held_once_and_exactly() {
-    let Some(folder) = recordings() else { return };
+    let folder = recordings();
     let broker = TestBroker::start().await;
     let mut exchange = Exchange::start().await;
     let feed = Feed::start(&broker, config(&exchange)).await;

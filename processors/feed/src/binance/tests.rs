@@ -32,15 +32,11 @@ fn outcome(frame: &[u8]) -> String {
     }
 }
 
-/// Recorded frames lie beside the project, not in it; where they are not, the tests over them have nothing to say.
-fn recordings() -> Option<PathBuf> {
-    let folder = std::env::var_os("SPARK_RECORDINGS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
-    let found = folder.join("binance/ws_raw").is_dir();
-    if !found {
-        eprintln!("no recordings in {}; set SPARK_RECORDINGS", folder.display());
-    }
-    found.then_some(folder)
+/// Recorded frames lie beside the project, not in it.
+fn recordings() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    assert!(folder.join("binance/ws_raw").is_dir(), "no recordings in {}", folder.display());
+    folder
 }
 
 #[test]
@@ -130,7 +126,7 @@ fn another_layout_of_the_same_json_means_the_same() {
 
 #[test]
 fn every_recorded_frame_parses_to_the_recorded_values_by_both_paths() {
-    let Some(folder) = recordings() else { return };
+    let folder = recordings();
     let parser = Parser::new(&["BTCUSDT", "ETHUSDT"]);
     let (mut trades, mut quotes) = (Vec::new(), 0);
     for file in ["btcusdt_20240808.gz", "btcusdt_20240809.gz"] {
