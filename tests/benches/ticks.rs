@@ -103,7 +103,8 @@ async fn count(bus: Bus, target: String, total: u64, messages: u64) -> u64 {
     let mut seen = 0;
     while machine.trades_counted() < total && seen < messages {
         let next = tokio::time::timeout(Duration::from_secs(60), follower.next()).await;
-        let batch = next.unwrap_or_else(|_| panic!("stuck at {seen} messages, {} trades", machine.trades_counted())).expect("open");
+        let batch =
+            next.unwrap_or_else(|_| panic!("stuck at {seen} messages, {} trades", machine.trades_counted())).expect("open");
         for delivery in batch {
             let event = Guardrail::decode(&delivery).expect("a tick batch");
             machine.apply(delivery.stored_at, event, &mut effects).expect("accepted");

@@ -50,6 +50,8 @@ impl System {
             .stderr(output)
             .spawn()
             .expect("the binary starts");
+        // The client wants a provider even for plain HTTP; a second installation in one process is refused, harmlessly.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("client");
         let mut system = Self { up, dir, http };
         system.wait_for_gateway().await;
