@@ -97,6 +97,14 @@ pub enum Command {
         after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""
     )]
     Breaker(BreakerArgs),
+    /// Writes keys and the broker's configuration for processes that run elsewhere (containers, other machines).
+    #[command(
+        after_help = "Examples:\n  spark setup --dir deploy\n  spark setup --dir deploy --listen 10.0.0.5:4222 --store /var/lib/nats"
+    )]
+    Setup(SetupArgs),
+    /// Compares the broker's streams with what Spark declares; creates and updates them with --apply.
+    #[command(after_help = "Examples:\n  spark topology\n  spark topology --apply --replicas 3\nExit code 1 when they differ.")]
+    Topology(TopologyArgs),
     /// Runs nats-server as a child and stops it when its own stdin closes.
     #[command(hide = true)]
     Broker(BrokerArgs),
@@ -245,6 +253,34 @@ pub struct FaultArgs {
     /// probability= (how long, how often). The simulator says what fits together.
     #[arg(value_name = "KEY=VALUE")]
     pub parameters: Vec<String>,
+}
+
+/// `spark setup`.
+#[derive(Clone, Debug, Args)]
+pub struct SetupArgs {
+    /// Folder for `keys/` and `nats-server.conf`. Keys that are there stay.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Where the broker listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:4222")]
+    pub listen: String,
+    /// Where the broker's monitoring listens.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8222")]
+    pub monitor: String,
+    /// The broker's store, as the broker sees it.
+    #[arg(long, value_name = "DIR", default_value = "/data/nats")]
+    pub store: PathBuf,
+}
+
+/// `spark topology`.
+#[derive(Clone, Debug, Args)]
+pub struct TopologyArgs {
+    /// Create what is missing and update what differs.
+    #[arg(long)]
+    pub apply: bool,
+    /// Copies of each message in a cluster.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub replicas: u8,
 }
 
 /// `spark breaker`.

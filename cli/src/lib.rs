@@ -66,6 +66,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config(arguments) => ops::config::run(&arguments, global),
         Command::Sim(SimCommand::Fault(command)) => ops::fault::run(&command, global),
         Command::Breaker(arguments) => ops::breaker::run(&arguments, global),
+        Command::Setup(arguments) => ops::setup::run(&arguments),
+        Command::Topology(arguments) => ops::topology::run(&arguments, global),
         Command::Broker(arguments) => broker::run(arguments),
     }
 }

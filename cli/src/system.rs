@@ -47,9 +47,17 @@ pub fn credentials(user: &str, global: &Global, config: &Config) -> Credentials 
 /// # Errors
 /// Exit 69: the broker does not answer within [`CONNECT_LIMIT`].
 pub async fn operator(global: &Global, config: &Config) -> Result<Bus, Failure> {
+    connect_as("operator", global, config).await
+}
+
+/// A connection as one of the broker's users.
+///
+/// # Errors
+/// As [`operator`].
+pub async fn connect_as(user: &str, global: &Global, config: &Config) -> Result<Bus, Failure> {
     let url = broker_url(global, config);
-    let credentials = credentials("operator", global, config);
-    let bus = Bus::connect(ConnectOptions { url: url.clone(), name: "operator".to_owned(), credentials }).await?;
+    let credentials = credentials(user, global, config);
+    let bus = Bus::connect(ConnectOptions { url: url.clone(), name: user.to_owned(), credentials }).await?;
     if tokio::time::timeout(CONNECT_LIMIT, bus.wait_connected()).await.is_err() {
         return Err(Failure::unavailable(format!(
             "no broker answers at {url} within {CONNECT_LIMIT:?}; start one with `spark up`, or name it with --data DIR or --url URL \

@@ -6,9 +6,11 @@ pub mod doctor;
 pub mod fault;
 pub mod parked;
 pub mod schema;
+pub mod setup;
 pub mod status;
 mod summary;
 pub mod tail;
+pub mod topology;
 
 use std::time::Duration;
 

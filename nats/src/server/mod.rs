@@ -34,13 +34,9 @@ impl Setup {
     pub fn write(&self, identities: Option<&Identities>) -> Result<PathBuf, Error> {
         let store = self.dir.join("store");
         std::fs::create_dir_all(&store).map_err(|source| Error::File { action: "create folder", path: store.clone(), source })?;
-        let text = include_str!("../../server.conf")
-            .replace("{{server_name}}", "spark")
-            .replace("{{listen}}", &format!("127.0.0.1:{}", self.port))
-            .replace("{{monitor}}", &format!("127.0.0.1:{}", self.monitor_port))
-            .replace("{{store_dir}}", &quoted(&store))
-            .replace("{{cluster}}", "")
-            .replace("{{authorization}}", &identities.map(Identities::authorization).unwrap_or_default());
+        let listen = format!("127.0.0.1:{}", self.port);
+        let monitor = format!("127.0.0.1:{}", self.monitor_port);
+        let text = configuration(&listen, &monitor, &store, identities);
         let path = self.conf_path();
         std::fs::write(&path, text).map_err(|source| Error::File { action: "write", path: path.clone(), source })?;
         Ok(path)
@@ -70,6 +66,18 @@ impl Setup {
     fn conf_path(&self) -> PathBuf {
         self.dir.join("nats-server.conf")
     }
+}
+
+/// The text of `nats-server.conf`: addresses as `host:port`, the store's folder, and who may do what (none: everybody).
+#[must_use]
+pub fn configuration(listen: &str, monitor: &str, store: &Path, identities: Option<&Identities>) -> String {
+    include_str!("../../server.conf")
+        .replace("{{server_name}}", "spark")
+        .replace("{{listen}}", listen)
+        .replace("{{monitor}}", monitor)
+        .replace("{{store_dir}}", &quoted(store))
+        .replace("{{cluster}}", "")
+        .replace("{{authorization}}", &identities.map(Identities::authorization).unwrap_or_default())
 }
 
 /// A path in the configuration's own quoting.

@@ -1,0 +1,35 @@
+//! `spark topology`: the streams as declared against the streams as they are.
+
+use spark_nats::topology::{self, Settings};
+
+use crate::args::{Global, TopologyArgs};
+use crate::config::Config;
+use crate::exit::Failure;
+use crate::output;
+use crate::system;
+
+/// Prints a line a stream.
+///
+/// # Errors
+/// Exit 1 when streams differ and `--apply` is not given; 69 without a broker or rights.
+pub fn run(arguments: &TopologyArgs, global: &Global) -> Result<(), Failure> {
+    let config = Config::load(global.config.as_deref())?;
+    let settings = Settings { replicas: usize::from(arguments.replicas), ..Settings::default() };
+    system::block_on(async {
+        let bus = system::connect_as("supervisor", global, &config).await?;
+        if arguments.apply {
+            for change in topology::ensure(&bus, settings).await? {
+                output::line(&change.to_string())?;
+            }
+            return Ok(());
+        }
+        let drifts = topology::drift(&bus, settings).await?;
+        for drift in &drifts {
+            output::line(&format!("stream {} differs: {}", drift.stream, drift.points.join(", ")))?;
+        }
+        if drifts.is_empty() {
+            return output::line("every stream is as declared");
+        }
+        Err(Failure::no("the broker differs; `spark topology --apply` makes it equal"))
+    })
+}
