@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::event::{Event, Unreadable};
 use crate::http::limit::Limiter;
 use crate::http::metrics::HttpMetrics;
+use crate::latency::TickLatency;
 use crate::stream::Hub;
 use crate::token::OperatorToken;
 use crate::view::{Change, View};
@@ -38,6 +39,7 @@ pub struct App {
     pub(crate) token: Option<OperatorToken>,
     pub(crate) limiter: Limiter,
     pub(crate) http: HttpMetrics,
+    pub(crate) tick_latency: TickLatency,
     pub(crate) commands: mpsc::Sender<Command>,
     view: RwLock<View>,
     portfolio: RwLock<Option<Rendered>>,
@@ -58,6 +60,7 @@ impl App {
             token,
             limiter: Limiter::new(&config),
             http: HttpMetrics::default(),
+            tick_latency: TickLatency::new(now),
             commands,
             view: RwLock::new(View::new(now, config.limits())),
             config,
@@ -98,7 +101,11 @@ impl App {
     pub fn take_in(&self, batch: Vec<(Timestamp, Result<Event, Unreadable>)>) {
         let mut view = self.view_mut();
         let mut portfolio_changed = false;
+        let mut ticks_received = Vec::new();
         for (at, event) in batch {
+            if let Ok(Event::Ticks(ticks)) = &event {
+                ticks_received.extend(self.tick_latency.received(at, ticks));
+            }
             let change = match event {
                 Ok(event) => view.apply(at, event),
                 Err(error) => {
@@ -119,6 +126,10 @@ impl App {
             }
         }
         drop(view);
+        if !ticks_received.is_empty() {
+            // From here on every reader sees them.
+            self.tick_latency.observe(&ticks_received, spark_nats::now());
+        }
         if portfolio_changed {
             // After the view is free: the one who renders holds this slot while waiting for the view.
             *self.portfolio.write().unwrap_or_else(PoisonError::into_inner) = None;

@@ -5,7 +5,8 @@
 //! every start. Reading works, and says `DEGRADED`, with any process or the broker down.
 //!
 //! Read in this order: [`event`] (what comes in), [`view`] (the picture, pure), [`render`] (the picture as JSON),
-//! [`stream`] (live events), [`http`] (routes and limits), [`app`] (what tasks share), `follow` (the wiring to the bus).
+//! [`stream`] (live events), [`latency`] (from the socket to here), [`http`] (routes and limits), [`app`] (what tasks share),
+//! `follow` (the wiring to the bus).
 
 pub mod app;
 mod config;
@@ -13,6 +14,7 @@ mod error;
 pub mod event;
 mod follow;
 pub mod http;
+pub mod latency;
 pub mod number;
 pub mod render;
 pub mod stream;

@@ -10,7 +10,7 @@ use common::{Live, bounded, gateway, get, request, roomy, until};
 use secrecy::SecretString;
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
 use spark_bus_schema::control::BreakerMode;
-use spark_bus_schema::market::{Quote, QuoteBatch};
+use spark_bus_schema::market::{Quote, QuoteBatch, Side, TickBatch, Trade};
 use spark_bus_schema::portfolio::{AssetBalance, Balances, PollError};
 use spark_bus_schema::telemetry::{WindowValue, Windows};
 use spark_bus_schema::{Decimal, Fixed, Timestamp, Venue};
@@ -170,6 +170,33 @@ async fn the_portfolio_has_the_agreed_shape_and_exact_numbers() {
     gateway.app.take_in(vec![(at, Ok(balances(Venue::Btcturk, Some(at), None)))]);
     let totals = get(gateway.address, "/api/portfolio").await.body;
     assert!(totals.contains("\"totals\":{\"totalUsd\":61837.6312367526},"), "new balances show at once: {totals}");
+}
+
+#[tokio::test]
+async fn the_way_of_a_trade_from_the_socket_to_the_view_is_measured_without_what_was_stored_before_the_start() {
+    let gateway = gateway(roomy(), None).await;
+    let ticks = |received_at: Timestamp| {
+        let one = Fixed::parse("1").unwrap();
+        let mut batch = TickBatch::new(Venue::Binance, "BTCUSDT");
+        let row = Trade { trade_id: 1, occurred_at: received_at, received_at, price: one, quantity: one, side: Side::Buy };
+        batch.push(&row).unwrap();
+        Event::Ticks(batch)
+    };
+    let now = spark_nats::now();
+    let earlier = now - Duration::from_secs(60);
+    gateway.app.take_in(vec![(earlier, Ok(ticks(earlier))), (now, Ok(ticks(now - Duration::from_secs(3))))]);
+    gateway.app.take_in(vec![(now, Ok(ticks(now + Duration::from_secs(3_600))))]);
+    let metrics = get(gateway.address, "/metrics").await.body;
+    let labels = "{environment=\"demo\",service=\"gateway\"";
+    for (line, why) in [
+        ("# TYPE spark_tick_to_view_latency_seconds histogram\n".to_owned(), "declared"),
+        (format!("spark_tick_to_view_latency_seconds_bucket{labels},le=\"0.0001\"}} 1\n"), "negative is zero"),
+        (format!("spark_tick_to_view_latency_seconds_bucket{labels},le=\"2\"}} 1\n"), "three seconds are more than two"),
+        (format!("spark_tick_to_view_latency_seconds_count{labels}}} 2\n"), "what was stored before the start is not counted"),
+        (format!("spark_tick_to_view_latency_negative_total{labels}}} 1\n"), "and the negative one is told"),
+    ] {
+        assert!(metrics.contains(&line), "{why}: {line} is not in\n{metrics}");
+    }
 }
 
 #[tokio::test]

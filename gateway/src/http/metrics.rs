@@ -53,6 +53,7 @@ pub fn render(app: &App, now: Timestamp) -> String {
         text.sample("", &[("service", GATEWAY)], app.hub.clients() as f64);
         counters(&mut text, &view);
     }
+    tick_latency(&mut text, app);
     let inner = app.http.inner.lock().unwrap_or_else(PoisonError::into_inner);
     text.family("http_requests_total", "counter", "HTTP requests answered by the gateway.");
     for (code, count) in &inner.0 {
@@ -61,6 +62,17 @@ pub fn render(app: &App, now: Timestamp) -> String {
     text.family("http_request_duration_seconds", "histogram", "Time to the head of the answer.");
     text.histogram(&[("service", GATEWAY)], &inner.1);
     text.out
+}
+
+fn tick_latency(text: &mut Text, app: &App) {
+    const SERVICE: (&str, &str) = ("service", GATEWAY);
+    let totals = app.tick_latency.totals();
+    let help = "From a batch's newest trade read at the feed's socket to the batch visible in this gateway, by wall clock.";
+    text.family("spark_tick_to_view_latency_seconds", "histogram", help);
+    text.histogram(&[SERVICE], &totals.seconds);
+    let help = "Latencies that were negative, because two machines' clocks differ, and were taken as zero.";
+    text.family("spark_tick_to_view_latency_negative_total", "counter", help);
+    text.sample("", &[SERVICE], totals.negative as f64);
 }
 
 fn processes(text: &mut Text, view: &View, now: Timestamp) {
