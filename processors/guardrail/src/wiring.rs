@@ -209,7 +209,11 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             let mut effects = Effects::default();
             observed.apply(at(0), Event::Ticks(batch), &mut effects).unwrap();
-            observed.tick(at(31), &mut effects);
+            for second in 1..=31 {
+                // Without its own heartbeat nothing could be judged.
+                observed.apply(at(second), Event::Heartbeat(status.heartbeat("guardrail", at(second))), &mut effects).unwrap();
+                observed.tick(at(second), &mut effects);
+            }
         });
         let text = recorder.handle().render();
         for line in [

@@ -30,8 +30,8 @@ use tracker::Tracker;
 
 /// `telemetry.windows` goes out at multiples of this.
 const WINDOWS_EVERY_NS: i64 = 1_000_000_000;
-/// After so long without any message, not even a heartbeat, windows are no longer published: nothing changes in them, and
-/// a night during which everything was off would otherwise be told second by second at the next start.
+/// After so long without any message, not even this process's own heartbeat, the whole system or the broker was off:
+/// nothing is judged or told until a message comes, and silence counts from there.
 const QUIET_AFTER: Duration = Duration::from_secs(10);
 /// Scopes of one rule. Samples of further ones are refused and counted.
 pub const SCOPES_MAX: usize = 256;
@@ -161,6 +161,11 @@ impl Guardrail {
         self.now
     }
 
+    /// Whether nothing at all has been stored lately, not even this process's own heartbeat: nothing can be judged.
+    fn is_quiet(&self, at: Timestamp) -> bool {
+        at.saturating_since(self.heard_at) > QUIET_AFTER
+    }
+
     fn begin(&mut self, effects: &mut Effects) {
         for tracker in &mut self.trackers {
             tracker.expect(self.now);
@@ -195,6 +200,11 @@ impl Machine for Guardrail {
 
     fn apply(&mut self, at: Timestamp, event: Event, effects: &mut Effects) -> Result<(), Reject> {
         let at = self.advance(at, effects);
+        if self.is_quiet(at) {
+            // The whole system was off, or the broker was: that silence says nothing about the exchanges.
+            let instances = self.trackers.iter_mut().flat_map(|tracker| tracker.instances.values_mut());
+            instances.for_each(|instance| instance.window.resume(at));
+        }
         self.heard_at = at;
         self.take_in(at, event, effects)
     }
@@ -202,6 +212,9 @@ impl Machine for Guardrail {
     fn tick(&mut self, at: Timestamp, effects: &mut Effects) {
         let boundary = at;
         let at = self.advance(at, effects);
+        if self.is_quiet(at) {
+            return;
+        }
         for tracker in &mut self.trackers {
             tracker.judge_all(at, &mut self.book, effects);
         }
@@ -214,8 +227,7 @@ impl Machine for Guardrail {
                 .map(|instance| (instance.status.state, instance.status.severity))
         };
         self.book.settle(at, current, effects);
-        let quiet = at.saturating_since(self.heard_at) > QUIET_AFTER;
-        if !quiet && boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
+        if boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
             effects.publish(subject::WINDOWS.to_owned(), &self.windows(at));
         }
     }

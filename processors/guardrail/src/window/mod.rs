@@ -110,6 +110,13 @@ impl Window {
         }
     }
 
+    /// Nobody could see anything until now; how long nothing came counts from here.
+    pub fn resume(&mut self, at: Timestamp) {
+        if let Self::Staleness(window) = self {
+            window.resume(at);
+        }
+    }
+
     /// The value at a moment.
     #[expect(clippy::cast_precision_loss, reason = "statistics")]
     pub fn read(&mut self, at: Timestamp) -> Reading {

@@ -24,6 +24,11 @@ impl StalenessWindow {
         self.since.get_or_insert(at);
     }
 
+    /// Nobody could see anything until now: what was seen before counts as seen at this moment.
+    pub fn resume(&mut self, at: Timestamp) {
+        self.since = self.since.map(|since| since.max(at));
+    }
+
     /// How long nothing came; none when nothing ever came and nothing is expected.
     #[must_use]
     pub fn age(&self, at: Timestamp) -> Option<Duration> {
