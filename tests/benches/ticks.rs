@@ -1,6 +1,8 @@
 //! Ticks per second through parse → publish → broker → guardrail, nothing lost.
 //! Baseline, in the same run: the same ticks, one message each, acknowledged, 256 in flight.
 
+#![allow(clippy::print_stdout, reason = "a bench prints its table")]
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;

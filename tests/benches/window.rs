@@ -1,6 +1,8 @@
 //! p95 window: nanoseconds a sample and error against the exact quantile of the same samples.
 //! Baseline, in the same run: a sorted vector of the window's samples, updated by binary search.
 
+#![allow(clippy::print_stdout, reason = "a bench prints its table")]
+
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::{Duration, Instant};

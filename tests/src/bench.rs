@@ -28,6 +28,13 @@ impl Latencies {
         self.micros.get(rank.saturating_sub(1)).map_or(f64::NAN, |&micros| micros as f64 / 1_000.0)
     }
 
+    /// `p50 … p99 … max … ms, N of them`: one row of a table.
+    #[must_use]
+    pub fn row(&mut self) -> String {
+        let (p50, p99, max) = (self.quantile_ms(0.5), self.quantile_ms(0.99), self.quantile_ms(1.0));
+        format!("p50 {p50:>8.3}  p99 {p99:>8.3}  max {max:>8.3} ms  ({})", self.len())
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -41,7 +48,55 @@ impl Latencies {
     }
 }
 
-/// The machine that the figures are from, in one line.
+/// Cumulative buckets of a Prometheus histogram without labels that differ, by upper bound.
+pub struct Buckets(Vec<(f64, f64)>);
+
+impl Buckets {
+    /// Reads `name` from Prometheus' text format.
+    #[must_use]
+    pub fn read(text: &str, name: &str) -> Self {
+        let prefix = format!("{name}_bucket{{");
+        let bucket = |line: &str| {
+            let (labels, count) = line.strip_prefix(&prefix)?.rsplit_once("} ")?;
+            let bound = labels.split("le=\"").nth(1)?.split('"').next()?;
+            let bound = if bound == "+Inf" { f64::INFINITY } else { bound.parse().ok()? };
+            Some((bound, count.parse().ok()?))
+        };
+        Self(text.lines().filter_map(bucket).collect())
+    }
+
+    /// What came since an earlier reading of the same histogram.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let before = |bound: f64| earlier.0.iter().find(|(le, _)| *le == bound).map_or(0.0, |(_, count)| *count);
+        Self(self.0.iter().map(|&(bound, count)| (bound, count - before(bound))).collect())
+    }
+
+    /// How many values.
+    #[must_use]
+    pub fn count(&self) -> f64 {
+        self.0.last().map_or(0.0, |(_, count)| *count)
+    }
+
+    /// Quantile as Prometheus' `histogram_quantile` has it: linear inside of a bucket.
+    #[must_use]
+    pub fn quantile(&self, quantile: f64) -> f64 {
+        let rank = quantile * self.count();
+        let mut below = (0.0, 0.0);
+        for &(bound, count) in &self.0 {
+            if count >= rank && count > below.1 {
+                if bound.is_infinite() {
+                    return below.0;
+                }
+                return below.0 + (bound - below.0) * (rank - below.1) / (count - below.1);
+            }
+            below = (bound, count);
+        }
+        f64::NAN
+    }
+}
+
+/// The machine that the figures are from, and how busy it was before, in one line.
 #[must_use]
 pub fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
@@ -50,7 +105,9 @@ pub fn machine() -> String {
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
         .map_or("unknown CPU", |pair| pair.1.trim());
-    format!("{cores} cores, {model}")
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("?");
+    format!("{cores} cores, {model}, load {load}")
 }
 
 /// Whether a short run was asked for (`SPARK_BENCH_QUICK=1`): for checking that a bench works, not for figures.

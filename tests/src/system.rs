@@ -224,6 +224,29 @@ impl System {
         processes().into_iter().filter(|(pid, line)| line.contains(&marker) || known.contains(&u64::from(*pid))).collect()
     }
 
+    /// `spark up` itself and everything below it, the broker's server included, with command lines.
+    #[must_use]
+    pub fn tree(&self) -> Vec<(u32, String)> {
+        let output = Command::new("ps").args(["-e", "-o", "pid=,ppid=,args="]).output().expect("ps runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let rows: Vec<(u32, u32, &str)> = text
+            .lines()
+            .filter_map(|line| {
+                let (pid, rest) = line.trim_start().split_once(' ')?;
+                let (parent, command) = rest.trim_start().split_once(' ')?;
+                Some((pid.parse().ok()?, parent.parse().ok()?, command.trim_start()))
+            })
+            .collect();
+        let mut found = vec![self.up.id()];
+        let mut next = 0;
+        while let Some(&parent) = found.get(next) {
+            found.extend(rows.iter().filter(|row| row.1 == parent).map(|row| row.0));
+            next += 1;
+        }
+        let line = |pid: &u32| rows.iter().find(|row| row.0 == *pid).map(|row| (*pid, row.2.to_owned()));
+        found.iter().filter_map(line).collect()
+    }
+
     /// Ctrl-C, then waits for the end.
     ///
     /// # Panics
@@ -280,6 +303,15 @@ fn processes() -> Vec<(u32, String)> {
             Some((pid.parse().ok()?, rest.to_owned()))
         })
         .collect()
+}
+
+/// A process's share of memory, bytes: its own pages, and of each shared page the part that falls on it.
+#[must_use]
+pub fn proportional_bytes(pid: u32) -> u64 {
+    let path = Path::new("/proc").join(pid.to_string()).join("smaps_rollup");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
 }
 
 /// Resident memory of a process, bytes.
