@@ -111,6 +111,7 @@ impl Board {
                 inner.connection = state;
                 inner.since = now();
             }
+            let why_changed = inner.why != why;
             inner.why = why;
             if changed {
                 let status = self.compose(inner);
@@ -119,6 +120,7 @@ impl Board {
                 }
                 inner.transitions.push_back(status);
             }
+            changed || why_changed
         });
     }
 
@@ -132,25 +134,22 @@ impl Board {
     pub fn filling(&self, symbol: &str, missing: u64) {
         self.change(|inner| {
             let was = inner.filling.is_empty();
-            if missing == 0 {
-                inner.filling.remove(symbol);
-            } else {
-                inner.filling.insert(symbol.to_owned(), missing);
-            }
+            let before =
+                if missing == 0 { inner.filling.remove(symbol) } else { inner.filling.insert(symbol.to_owned(), missing) };
             if was != inner.filling.is_empty() {
                 inner.since = now();
             }
+            before.unwrap_or(0) != missing
         });
     }
 
     /// Says, or (none) takes back, that something is wrong with a symbol.
     pub fn note(&self, symbol: &str, topic: &'static str, text: Option<String>) {
-        self.change(|inner| match text {
-            Some(text) => {
-                inner.notes.insert((symbol.to_owned(), topic), text);
-            }
-            None => {
-                inner.notes.remove(&(symbol.to_owned(), topic));
+        self.change(|inner| {
+            let key = (symbol.to_owned(), topic);
+            match text {
+                Some(text) => inner.notes.insert(key, text.clone()).is_none_or(|before| before != text),
+                None => inner.notes.remove(&key).is_some(),
             }
         });
     }
@@ -222,9 +221,12 @@ impl Board {
         }
     }
 
-    fn change(&self, apply: impl FnOnce(&mut Inner)) {
-        apply(&mut self.lock());
-        self.changed.notify_one();
+    /// Wakes the reporter when `apply` says that something is different now: most batches change nothing.
+    fn change(&self, apply: impl FnOnce(&mut Inner) -> bool) {
+        let different = apply(&mut self.lock());
+        if different {
+            self.changed.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -253,5 +255,31 @@ pub(crate) async fn report(board: Arc<Board>, bus: Bus, shutdown: CancellationTo
             () = board.changed.notified() => tokio::time::sleep(CHANGES_PAUSE).await,
             () = tokio::time::sleep(STATUS_INTERVAL) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn what_changes_nothing_wakes_nobody() {
+        let board = Board::new(Venue::Binance, &["BTCUSDT".to_owned()], &Status::default());
+        let told = |what: &str, want: bool| assert_eq!(board.changed.notified().now_or_never().is_some(), want, "{what}");
+        board.connection(FeedState::Live, None);
+        told("a new state", true);
+        board.connection(FeedState::Live, None);
+        told("the same state", false);
+        board.filling("BTCUSDT", 0);
+        board.note("BTCUSDT", "gap", None);
+        told("nothing is missing, as before", false);
+        board.filling("BTCUSDT", 3);
+        told("a hole", true);
+        board.filling("BTCUSDT", 3);
+        told("the same hole", false);
+        board.filling("BTCUSDT", 0);
+        told("the hole is filled", true);
     }
 }
