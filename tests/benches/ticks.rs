@@ -143,7 +143,8 @@ async fn unbatched(broker: &TestBroker, frames: &[String], ticks: usize) -> f64 
     while let Some(stored) = in_flight.next().await {
         stored.expect("stored");
     }
-    let counted = counting.await.expect("counter");
-    println!("  (baseline: {counted} of {ticks} counted)");
+    // With many publishes in flight ids may overtake each other, and the guardrail counts rising ids only: here every
+    // message counts.
+    counting.await.expect("counter");
     ticks as f64 / start.elapsed().as_secs_f64()
 }
