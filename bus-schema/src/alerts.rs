@@ -88,8 +88,10 @@ impl Message for Alert {
         if self.revision == 0 {
             return Err("revision: starts at 1".to_owned());
         }
-        if self.value.is_some_and(|value| !value.is_finite()) {
-            return Err("value: not a finite number".to_owned());
+        for (field, value) in [("value", self.value), ("threshold", self.threshold)] {
+            if value.is_some_and(|value| !value.is_finite()) {
+                return Err(format!("{field}: not a finite number"));
+            }
         }
         Ok(())
     }

@@ -9,6 +9,12 @@ use serde::de::DeserializeOwned;
 /// Payloads above this are refused before they are decoded. The broker's own limit is the same.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
+/// Payloads nested deeper than this are refused; the deepest message has five levels. The decoder's own limit of 1 024
+/// levels is more than a worker thread's stack holds.
+pub const NESTING_MAX: usize = 32;
+/// Characters of a header that are repeated in an error: it ends up in logs and parked messages.
+const SHOWN_CHARS_MAX: usize = 64;
+
 /// A message kind with its version, written `tick_batch.v1` in the `Spark-Kind` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
@@ -140,12 +146,19 @@ fn check_kind(expected: Kind, header: Option<&str>) -> Result<(), DecodeError> {
     let Some(got) = header else { return Err(DecodeError::MissingKind { expected }) };
     let (name, version) = got.rsplit_once(".v").unwrap_or((got, ""));
     if name != expected.name {
-        return Err(DecodeError::WrongKind { expected, got: got.to_owned() });
+        return Err(DecodeError::WrongKind { expected, got: shown(got) });
     }
     if version.parse() != Ok(expected.version) {
-        return Err(DecodeError::UnknownVersion { expected, got: got.to_owned() });
+        return Err(DecodeError::UnknownVersion { expected, got: shown(got) });
     }
     Ok(())
+}
+
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
 }
 
 /// Decodes and validates a payload whose kind is known by other means.
@@ -158,7 +171,9 @@ pub fn decode_payload<T: Message>(payload: &[u8]) -> Result<T, DecodeError> {
         return Err(DecodeError::TooLarge { size: payload.len() });
     }
     let mut rest = payload;
-    let message: T = rmp_serde::from_read(&mut rest).map_err(|source| DecodeError::Malformed { kind, source })?;
+    let mut decoder = rmp_serde::Deserializer::new(&mut rest);
+    decoder.set_max_depth(NESTING_MAX);
+    let message = T::deserialize(&mut decoder).map_err(|source| DecodeError::Malformed { kind, source })?;
     if !rest.is_empty() {
         return Err(DecodeError::TrailingBytes { kind, count: rest.len() });
     }

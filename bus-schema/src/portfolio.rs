@@ -71,15 +71,24 @@ impl Message for Balances {
     const KIND: Kind = Kind { name: "balances", version: 1 };
 
     fn validate(&self) -> Result<(), String> {
+        let mut known = Some(Decimal::ZERO);
         for row in &self.balances {
+            if row.free < Decimal::ZERO || row.locked < Decimal::ZERO {
+                return Err(format!("balances.{:.64}: free {} or locked {} is negative", row.asset, row.free, row.locked));
+            }
             if row.free.checked_add(row.locked) != Some(row.total) {
                 return Err(format!(
-                    "balances.{}: free {} + locked {} is not total {}",
+                    "balances.{:.64}: free {} + locked {} is not total {}",
                     row.asset, row.free, row.locked, row.total
                 ));
             }
             if row.usd_price.is_some_and(|price| price.is_sign_negative()) {
-                return Err(format!("balances.{}: usd_price is negative", row.asset));
+                return Err(format!("balances.{:.64}: usd_price is negative", row.asset));
+            }
+            let value = row.usd_value.unwrap_or_default();
+            known = known.and_then(|known| known.checked_add(value)).filter(|_| value >= Decimal::ZERO);
+            if known.is_none() {
+                return Err(format!("balances.{:.64}: usd_value {value} is negative, or the sum is too large", row.asset));
             }
         }
         Ok(())
@@ -122,4 +131,16 @@ pub struct PriceAnomaly {
 
 impl Message for PriceAnomaly {
     const KIND: Kind = Kind { name: "price_anomaly", version: 1 };
+
+    fn validate(&self) -> Result<(), String> {
+        if self.asset.is_empty() {
+            return Err("asset: empty".to_owned());
+        }
+        for (field, price) in [("last_good", self.last_good), ("seen", self.seen)] {
+            if price < Decimal::ZERO {
+                return Err(format!("{field}: {price} is negative"));
+            }
+        }
+        Ok(())
+    }
 }

@@ -173,4 +173,15 @@ pub struct Windows {
 
 impl Message for Windows {
     const KIND: Kind = Kind { name: "windows", version: 1 };
+
+    fn validate(&self) -> Result<(), String> {
+        for window in &self.values {
+            for (field, value) in [("value", window.value), ("warning", window.warning), ("critical", window.critical)] {
+                if value.is_some_and(|value| !value.is_finite()) {
+                    return Err(format!("values.{:.64}: {field} is not a finite number", window.rule));
+                }
+            }
+        }
+        Ok(())
+    }
 }

@@ -5,10 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
+use spark_bus_schema::alerts::Alert;
 use spark_bus_schema::catalogue::{self, entries};
 use spark_bus_schema::decimal::Fixed;
 use spark_bus_schema::market::{Side, TickBatch, Trade};
-use spark_bus_schema::{Message, Timestamp, Venue, decode, encode};
+use spark_bus_schema::portfolio::{Balances, PriceAnomaly};
+use spark_bus_schema::telemetry::Windows;
+use spark_bus_schema::{Decimal, Message, Timestamp, Venue, decode, encode};
 
 fn golden_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
@@ -48,6 +51,52 @@ fn an_unknown_field_is_skipped_so_that_fields_can_be_added() {
     bytes.extend_from_slice(&[0xa3, b'n', b'e', b'w', 0xc3]);
     let value = (catalogue::find("breaker_command.v1").unwrap().to_json)(&bytes).unwrap();
     assert_eq!(value["mode"], "open");
+}
+
+#[test]
+fn nesting_does_not_reach_the_end_of_a_stack() {
+    for opener in [0x91, 0x81] {
+        let nested: Vec<u8> = match opener {
+            0x91 => vec![opener; 900_000],
+            // A map whose only key is `a` and whose value is such a map.
+            _ => [opener, 0xa1, b'a'].repeat(300_000),
+        };
+        let bytes = [b"\x81\xa3new".as_slice(), &nested].concat();
+        for entry in entries() {
+            assert_eq!((entry.to_json)(&bytes).unwrap_err().reason(), "malformed", "{}", entry.kind);
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_true_is_refused() {
+    fn check<T: Message>(change: impl FnOnce(&mut T), part: &str) {
+        let entry = catalogue::find(&T::KIND.to_string()).unwrap();
+        let mut message: T = decode(Some(&T::KIND.to_string()), &(entry.sample)()).unwrap();
+        change(&mut message);
+        let error = decode::<T>(Some(&T::KIND.to_string()), &encode(&message)).map(|_| ()).unwrap_err();
+        assert!(error.reason() == "invalid" && error.to_string().contains(part), "{error}");
+    }
+    check::<Windows>(|windows| windows.values[0].value = Some(f64::NAN), "value is not a finite number");
+    check::<Windows>(|windows| windows.values[0].warning = Some(f64::INFINITY), "warning is not a finite number");
+    check::<Alert>(|alert| alert.threshold = Some(f64::NAN), "threshold: not a finite number");
+    check::<PriceAnomaly>(|anomaly| anomaly.seen = -Decimal::ONE, "seen: -1 is negative");
+    check::<PriceAnomaly>(|anomaly| anomaly.asset.clear(), "asset: empty");
+    check::<Balances>(|balances| balances.balances[0].usd_value = Some(-Decimal::ONE), "usd_value -1 is negative");
+    check::<Balances>(
+        |balances| {
+            let row = &mut balances.balances[0];
+            (row.free, row.total) = (-row.locked, Decimal::ZERO);
+        },
+        "is negative",
+    );
+    check::<Balances>(
+        |balances| {
+            balances.balances[0].usd_value = Some(Decimal::MAX);
+            balances.balances.push(balances.balances[0].clone());
+        },
+        "the sum is too large",
+    );
 }
 
 #[test]
