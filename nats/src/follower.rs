@@ -53,6 +53,9 @@ pub enum Start {
 pub struct Follower {
     batches: mpsc::Receiver<Vec<Delivery>>,
     pending: Arc<AtomicU64>,
+    /// Batches put into the queue, and taken out of it: what is in between counts as not handed over.
+    sent: Arc<AtomicU64>,
+    taken: u64,
     task: JoinHandle<()>,
 }
 
@@ -68,19 +71,23 @@ impl Follower {
     pub fn start(bus: Bus, name: &str, stream: &'static str, subjects: Vec<String>, start: Start) -> Self {
         let (sender, batches) = mpsc::channel(QUEUE_BATCHES);
         let pending = Arc::new(AtomicU64::new(UNKNOWN));
-        let reader = Reader { bus, name: name.to_owned(), stream, subjects, start, sender, pending: Arc::clone(&pending) };
-        Self { batches, pending, task: tokio::spawn(reader.run()) }
+        let sent = Arc::new(AtomicU64::new(0));
+        let (name, shared) = (name.to_owned(), (Arc::clone(&pending), Arc::clone(&sent)));
+        let reader = Reader { bus, name, stream, subjects, start, sender, pending: shared.0, sent: shared.1 };
+        Self { batches, pending, sent, taken: 0, task: tokio::spawn(reader.run()) }
     }
 
     /// Whatever has arrived: at least one message, at most [`BATCH_MAX`]. Safe to cancel.
     pub async fn next(&mut self) -> Option<Vec<Delivery>> {
-        self.batches.recv().await
+        let batch = self.batches.recv().await?;
+        self.taken += 1;
+        Some(batch)
     }
 
     /// Whether everything stored so far has been handed over. False while the broker is away.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
-        self.pending.load(Ordering::Acquire) == 0 && self.batches.is_empty()
+        self.pending.load(Ordering::Acquire) == 0 && self.sent.load(Ordering::Acquire) == self.taken
     }
 }
 
@@ -92,6 +99,7 @@ struct Reader {
     start: Start,
     sender: mpsc::Sender<Vec<Delivery>>,
     pending: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
 }
 
 /// Why one consumer ended.
@@ -209,11 +217,12 @@ impl Reader {
             }
             if let Some(last) = batch.last() {
                 self.start = Start::After(last.cursor());
-                let pending = last.pending;
+                // Both before the batch can be taken: whoever has the last one knows that it is the last.
+                self.sent.fetch_add(1, Ordering::Release);
+                self.pending.store(last.pending, Ordering::Release);
                 if self.sender.send(batch).await.is_err() {
                     return End::Closed;
                 }
-                self.pending.store(pending, Ordering::Release);
             }
             if let Some(reason) = broken {
                 return End::Again(reason);
