@@ -366,7 +366,8 @@ fn delivery(stream: &'static str, found: jetstream::message::StreamMessage) -> D
 }
 
 /// An error with its sources, once each.
-pub(crate) fn text(error: &dyn std::error::Error) -> String {
+#[must_use]
+pub fn text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -12,6 +12,7 @@ mod error;
 pub mod follower;
 pub mod identities;
 pub mod machine;
+mod newest;
 pub mod park;
 pub mod permissions;
 mod replay;
@@ -22,7 +23,7 @@ pub mod testing;
 pub mod topology;
 pub mod writer;
 
-pub use bus::{Bus, ConnectOptions, Credentials, Meta, PublishError};
+pub use bus::{Bus, ConnectOptions, Credentials, Meta, PublishError, text};
 pub use delivery::{Cursor, Delivery};
 pub use error::Error;
 pub use follower::{Follower, Start};

@@ -24,7 +24,6 @@ pub mod frame;
 mod history;
 mod quotes;
 pub mod sequence;
-mod tail;
 mod ticks;
 mod venue;
 

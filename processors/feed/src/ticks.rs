@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use spark_bus_schema::market::{TickBatch, Trade};
 use spark_bus_schema::{Message as _, Venue, subject};
-use spark_nats::{AppendError, Bus, SubjectWriter};
+use spark_nats::{AppendError, Bus, Delivery, SubjectWriter};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,6 @@ use crate::batch::{Encoded, TickBatcher};
 use crate::board::Board;
 use crate::history::{History, Page};
 use crate::sequence::{LAG_IDS_MAX, Offer, Order, Sequencer};
-use crate::tail;
 
 /// Chunks of trades between a socket and this task; then the socket is not read.
 pub(crate) const CHUNKS_MAX: usize = 64;
@@ -92,13 +91,18 @@ pub(crate) async fn run(setup: Setup, input: mpsc::Receiver<TickInput>) {
     }
 }
 
+/// Somebody else may write on the subject, and not a batch.
+fn batch(delivery: &Delivery) -> Option<TickBatch> {
+    delivery.decode().ok()
+}
+
 /// Waits for the broker for as long as it takes.
 async fn open(setup: &Setup) -> (SubjectWriter, Option<TickBatch>) {
     let target = subject::ticks(setup.venue, &setup.symbol);
     loop {
         let refused = match SubjectWriter::open(setup.bus.clone(), subject::FEED, target.clone()).await {
-            Ok((writer, end)) => match tail::newest(&setup.bus, end).await {
-                Ok(batch) => return (writer, batch),
+            Ok((writer, end)) => match setup.bus.newest_usable(end, batch).await {
+                Ok(newest) => return (writer, newest),
                 Err(error) => error,
             },
             Err(error) => error,
@@ -439,7 +443,7 @@ impl Task {
         self.publishing = Some(Box::pin(async move {
             tokio::time::sleep(pause).await;
             let tail = match writer.reopen().await {
-                Ok(end) => tail::newest(&bus, end).await,
+                Ok(end) => bus.newest_usable(end, batch).await,
                 Err(error) => Err(error),
             };
             let done = tail.map_or_else(|error| Done::Refused(error.to_string()), Done::Tail);

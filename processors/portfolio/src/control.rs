@@ -25,10 +25,7 @@ impl Commands {
 
     /// Obeys one command, unless a newer one was obeyed before.
     pub fn apply(&self, delivery: &Delivery) -> Result<(), (&'static str, String)> {
-        let command: BreakerCommand = delivery.decode().map_err(|error| (error.reason(), error.to_string()))?;
-        if delivery.subject != subject::breaker(command.exchange) {
-            return Err(("wrong_subject", format!("a command for {} on {}", command.exchange, delivery.subject)));
-        }
+        let command = Self::read(delivery)?;
         let Some(exchange) = self.exchanges.iter().find(|exchange| exchange.venue() == command.exchange) else {
             tracing::debug!(exchange = %command.exchange, "a breaker command for an exchange that is not polled");
             return Ok(());
@@ -47,6 +44,15 @@ impl Commands {
             Commanded::Auto => BreakerMode::Auto,
         });
         Ok(())
+    }
+
+    /// The command in a message, or why there is none.
+    fn read(delivery: &Delivery) -> Result<BreakerCommand, (&'static str, String)> {
+        let command: BreakerCommand = delivery.decode().map_err(|error| (error.reason(), spark_nats::text(&error)))?;
+        if delivery.subject != subject::breaker(command.exchange) {
+            return Err(("wrong_subject", format!("a command for {} on {}", command.exchange, delivery.subject)));
+        }
+        Ok(command)
     }
 }
 

@@ -138,26 +138,26 @@ impl Poller {
     /// Before the first poll: a breaker that was set by hand stays so, and the snapshot that an earlier run published last
     /// is the last good one.
     async fn restore(&mut self) {
-        if let Some(command) = self.last(&subject::breaker(self.venue)).await
-            && let Err((_, problem)) = self.shared.commands.apply(&command)
-        {
-            // The follower of commands meets it too, and parks it.
-            tracing::warn!(exchange = %self.venue, problem, "the last breaker command cannot be obeyed");
-        }
-        if let Some(snapshot) = self.last(&subject::balances(self.venue)).await {
-            match snapshot.decode() {
-                Ok(published) => self.account.restore(published),
-                Err(error) => tracing::warn!(exchange = %self.venue, %error, "the last snapshot cannot be read"),
-            }
+        // What cannot be obeyed counts as not said: the follower of commands meets it too, and parks it.
+        let obey = |command: &Delivery| self.shared.commands.apply(command).ok();
+        self.last(&subject::breaker(self.venue), obey).await;
+        let snapshot =
+            |published: &Delivery| published.decode::<Balances>().ok().filter(|balances| balances.exchange == self.venue);
+        if let Some(published) = self.last(&subject::balances(self.venue), snapshot).await {
+            self.account.restore(published);
         }
     }
 
-    /// The newest message of a subject; a broker that is starting is asked again.
-    async fn last(&self, target: &str) -> Option<Delivery> {
+    /// The newest usable message of a subject; a broker that is starting is asked again.
+    async fn last<T>(&self, target: &str, read: impl Fn(&Delivery) -> Option<T>) -> Option<T> {
         let bus = &self.shared.service.bus;
         for _ in 0..RESTORE_TRIES {
             bus.wait_connected().await;
-            match bus.last(subject::LEDGER, target).await {
+            let found = match bus.last(subject::LEDGER, target).await {
+                Ok(end) => bus.newest_usable(end, &read).await,
+                Err(error) => Err(error),
+            };
+            match found {
                 Ok(found) => return found,
                 Err(error) => tracing::debug!(subject = target, %error, "read the last message again"),
             }

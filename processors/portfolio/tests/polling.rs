@@ -6,9 +6,10 @@ mod support;
 use std::time::Duration;
 
 use spark_bus_schema::control::{BreakerCommand, BreakerMode};
+use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::{AnomalyState, Balances, PriceAnomaly};
 use spark_bus_schema::telemetry::{Call, Heartbeat, ProcessState};
-use spark_bus_schema::{Decimal, Venue, subject};
+use spark_bus_schema::{Decimal, Kind, Venue, subject};
 use spark_nats::bus::Meta;
 use support::{Stage, failed_with};
 
@@ -155,6 +156,10 @@ async fn the_breaker_obeys_commands_also_after_a_restart_and_nonsense_is_parked(
     let open: Balances = balances.until("the open breaker", |balances| failed_with(balances, "server")).await;
     assert!(open.error.unwrap().message.contains("held open by hand"));
 
+    // Garbage behind the command does not take it back.
+    let unreadable = Kind { name: "breaker_command", version: 9 };
+    operator.store_kind(&target, unreadable, "?".into(), Meta::default()).await.unwrap();
+    parked.until("the garbage parked", |parked: &Parked| parked.reason == "unknown_version").await;
     stage.stop().await;
     let (again, asked) = (spark_nats::now(), stage.binance.requests().len());
     stage.start().await;
@@ -167,7 +172,7 @@ async fn the_breaker_obeys_commands_also_after_a_restart_and_nonsense_is_parked(
     assert_eq!(stage.binance.requests().len(), asked, "not one call goes out before the command is remembered");
 
     operator.publish(&subject::breaker(Venue::Btcturk), &command(BreakerMode::Open), Meta::default()).await.unwrap();
-    let nonsense: spark_bus_schema::parked::Parked = parked.until("a parked command", |_| true).await;
+    let nonsense: Parked = parked.until("a parked command", |parked: &Parked| parked.reason != "unknown_version").await;
     assert_eq!((nonsense.process.as_str(), nonsense.reason.as_str()), ("portfolio", "wrong_subject"));
 
     operator.publish(&target, &command(BreakerMode::Auto), Meta::default()).await.unwrap();

@@ -200,7 +200,8 @@ proptest! {
             let byte = if byte < 200 { alphabet[usize::from(byte) % alphabet.len()] } else { byte };
             match kind {
                 0 => frame[at] = byte,
-                1 => { frame.remove(at); }
+                1 if frame.len() > 1 => { frame.remove(at); }
+                1 => {}
                 2 => frame.insert(at, byte),
                 _ => frame.truncate(at.max(1)),
             }
