@@ -288,7 +288,8 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 /// The first child of a process.
-fn child_of(pid: u32) -> Option<u32> {
+#[must_use]
+pub fn child_of(pid: u32) -> Option<u32> {
     let output = Command::new("pgrep").args(["-P", &pid.to_string()]).output().ok()?;
     String::from_utf8_lossy(&output.stdout).lines().next()?.trim().parse().ok()
 }
