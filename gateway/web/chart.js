@@ -4,6 +4,8 @@ const SVG = 'http://www.w3.org/2000/svg';
 // In the page's font size, which grows with the screen.
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 const COLORS = 6;
+// A threshold within this many times the highest value is drawn at its true height.
+const NEAR = 4;
 
 function s(tag, attributes, ...children) {
   const element = document.createElementNS(SVG, tag);
@@ -13,6 +15,7 @@ function s(tag, attributes, ...children) {
 }
 
 export class Chart {
+  /** `format(value, unit)` gives the text of a value. */
   constructor(container, format) {
     this.container = container;
     this.format = format;
@@ -43,21 +46,58 @@ export class Chart {
     this.width = this.svg.clientWidth;
     this.height = this.svg.clientHeight;
     if (!this.data || !this.width) return;
-    const { from, to, series, warning, critical, label } = this.data;
-    const PAD = { left: 3.3 * rem(), right: 0.8 * rem(), top: 0.9 * rem(), bottom: 1.5 * rem() };
+    const { from, to, series, label } = this.data;
+    const plot = this.layout();
+    const parts = [...this.axes(plot), ...limitLines(plot)];
+    series.forEach((one, index) => parts.push(s('path', { class: 'line', d: path(one.points, plot.x, plot.y), stroke: color(index) })));
+    parts.push(...limitLabels(plot));
+    if (plot.empty) {
+      parts.push(s('text', { x: (plot.left + plot.right) / 2, y: (plot.top + plot.bottom) / 2, 'text-anchor': 'middle' }, 'no values in this time range'));
+    }
+    const at = this.pointer === null ? null : from + ((this.pointer - plot.left) / (plot.right - plot.left)) * (to - from);
+    const inside = at !== null && at >= from && at <= to;
+    if (inside) parts.push(s('line', { class: 'cursor', x1: this.pointer, x2: this.pointer, y1: plot.top, y2: plot.bottom }));
+    this.svg.replaceChildren(...parts);
+    this.svg.setAttribute('viewBox', `0 0 ${this.width} ${this.height}`);
+    this.drawLegend(inside ? at : null);
+    this.svg.setAttribute('aria-label', [`${label}: ${this.legend.textContent}`, ...plot.limits.map((limit) => limit.text)].join(', '));
+  }
+
+  /** The edges, the scales and where each threshold's line is. */
+  layout() {
+    const { from, to, series, unit, warning, critical } = this.data;
     const values = series.flatMap((one) => one.points.map((point) => point[1])).filter((value) => value !== null);
-    // A threshold belongs into the picture as soon as values come near it; a far one would press them flat.
     const high = values.reduce((a, b) => Math.max(a, b), 0);
-    let top = high * 1.15 || warning || 1;
-    for (const limit of [warning, critical]) if (limit !== null && limit <= high * 4) top = Math.max(top, limit * 1.12);
-    const ticks = steps(top, 4);
-    top = Math.max(top, ticks.at(-1));
-    const x = (ms) => PAD.left + ((ms - from) / (to - from)) * (this.width - PAD.left - PAD.right);
-    const y = (value) => this.height - PAD.bottom - (value / top) * (this.height - PAD.top - PAD.bottom);
+    const given = [[critical, 'bad', 'critical'], [warning, 'warn', 'warning']].filter(([limit]) => limit !== null);
+    // A threshold that values come near is at its true height; a far one would press them flat.
+    let most = high * 1.15 || warning || 1;
+    for (const [limit] of given) if (limit <= high * NEAR) most = Math.max(most, limit * 1.12);
+    const ticks = steps(most, 5);
+    most = ticks.at(-1);
+    const named = ticks.map((tick) => [tick, this.format(tick, unit)]);
+    const far = given.filter(([limit]) => limit > most);
+    const row = 1.35 * rem();
+    const top = 0.9 * rem() + far.length * row;
+    const bottom = this.height - 1.5 * rem();
+    const left = Math.max(...named.map(([, name]) => name.length)) * 0.46 * rem() + 0.9 * rem();
+    const right = this.width - 0.8 * rem();
+    const y = (value) => bottom - (value / most) * (bottom - top);
+    const limits = given.map(([limit, kind, word]) => {
+      const above = far.findIndex(([other]) => other === limit);
+      const text = `${word} ${this.format(limit, unit)}`;
+      // Beyond the scale: a line of its own above it, the critical one highest, and an arrow towards where it really is.
+      return above < 0 ? { kind, text, y: y(limit) } : { kind, text: `${text} ↑`, y: (above + 1) * row };
+    });
+    const x = (ms) => left + ((ms - from) / (to - from)) * (right - left);
+    return { left, right, top, bottom, x, y, ticks: named, limits, empty: !values.length };
+  }
+
+  axes({ left, right, bottom, x, y, ticks }) {
+    const { from, to } = this.data;
     const parts = [];
-    for (const tick of ticks) {
-      parts.push(s('line', { class: 'grid', x1: PAD.left, x2: this.width - PAD.right, y1: y(tick), y2: y(tick) }));
-      parts.push(s('text', { x: PAD.left - 7, y: y(tick) + 4, 'text-anchor': 'end' }, this.format(tick)));
+    for (const [tick, name] of ticks) {
+      parts.push(s('line', { class: 'grid', x1: left, x2: right, y1: y(tick), y2: y(tick) }));
+      parts.push(s('text', { x: left - 7, y: y(tick) + 4, 'text-anchor': 'end' }, name));
     }
     const times = this.width < 420 ? 2 : 4;
     for (let i = 0; i <= times; i++) {
@@ -65,28 +105,12 @@ export class Chart {
       const anchor = i === 0 ? 'start' : i === times ? 'end' : 'middle';
       parts.push(s('text', { x: x(ms), y: this.height - 4, 'text-anchor': anchor }, time(ms, to - from)));
     }
-    const limits = [[warning, 'warn', 'warning'], [critical, 'bad', 'critical']].filter(([limit]) => limit !== null && limit <= top);
-    for (const [limit, kind] of limits) {
-      parts.push(s('line', { class: `limit ${kind}`, x1: PAD.left, x2: this.width - PAD.right, y1: y(limit), y2: y(limit) }));
-    }
-    series.forEach((one, index) => parts.push(s('path', { class: 'line', d: path(one.points, x, y), stroke: color(index) })));
-    for (const [limit, kind, word] of limits) {
-      parts.push(s('text', { class: kind, x: this.width - PAD.right, y: y(limit) - 5, 'text-anchor': 'end' }, `${word} ${this.format(limit)}`));
-    }
-    if (!values.length) {
-      parts.push(s('text', { x: this.width / 2, y: this.height / 2 - 8, 'text-anchor': 'middle' }, 'no values in this time range'));
-    }
-    const at = this.pointer === null ? null : from + ((this.pointer - PAD.left) / (this.width - PAD.left - PAD.right)) * (to - from);
-    const inside = at !== null && at >= from && at <= to;
-    if (inside) parts.push(s('line', { class: 'cursor', x1: this.pointer, x2: this.pointer, y1: PAD.top, y2: this.height - PAD.bottom }));
-    this.svg.replaceChildren(...parts);
-    this.svg.setAttribute('viewBox', `0 0 ${this.width} ${this.height}`);
-    this.drawLegend(inside ? at : null);
-    this.svg.setAttribute('aria-label', `${label}: ${this.legend.textContent}`);
+    parts.push(s('text', { x: left - 7, y: this.height - 4, 'text-anchor': 'end' }, zone(to)));
+    return parts;
   }
 
   drawLegend(at) {
-    const { series, warning, critical, unit } = this.data;
+    const { series, unit } = this.data;
     const items = series.map((one, index) => {
       const point = at === null ? one.points.findLast((point) => point[1] !== null) : nearest(one.points, at);
       const item = document.createElement('span');
@@ -94,16 +118,25 @@ export class Chart {
       mark.style.background = color(index);
       const value = document.createElement('b');
       const known = point && point[1] !== null;
-      value.textContent = known ? `${this.format(point[1])} ${unit ?? ''}` : '–';
+      value.textContent = known ? this.format(point[1], unit) : '–';
       item.append(mark, `${one.name} `, value);
       return item;
     });
-    const note = document.createElement('span');
-    const limits = [warning !== null ? `warning ${this.format(warning)}` : '', critical !== null ? `critical ${this.format(critical)}` : ''].filter(Boolean);
-    note.textContent = at === null ? limits.join(', ') : new Date(at).toLocaleTimeString('en-GB');
-    if (items.length || at !== null) items.push(note);
+    if (at !== null) {
+      const note = document.createElement('span');
+      note.textContent = time(at, 0);
+      items.push(note);
+    }
     this.legend.replaceChildren(...items);
   }
+}
+
+function limitLines({ left, right, limits }) {
+  return limits.map((limit) => s('line', { class: `limit ${limit.kind}`, x1: left, x2: right, y1: limit.y, y2: limit.y }));
+}
+
+function limitLabels({ right, limits }) {
+  return limits.map((limit) => s('text', { class: limit.kind, x: right, y: limit.y - 5, 'text-anchor': 'end' }, limit.text));
 }
 
 const color = (index) => `var(--s${(index % COLORS) + 1})`;
@@ -134,4 +167,10 @@ function steps(top, wanted) {
 function time(ms, span) {
   const options = { hour: '2-digit', minute: '2-digit', ...(span < 600000 ? { second: '2-digit' } : {}) };
   return new Date(ms).toLocaleTimeString('en-GB', options);
+}
+
+/** The time zone of the axis: `UTC`, `GMT+3`. */
+function zone(ms) {
+  const parts = new Intl.DateTimeFormat('en-GB', { timeZoneName: 'short' }).formatToParts(ms);
+  return parts.find((part) => part.type === 'timeZoneName')?.value ?? '';
 }

@@ -8,7 +8,6 @@ const RANGES = [['15m', '15 min', 900], ['1h', '1 h', 3600], ['6h', '6 h', 21600
 const STALENESS = [['ws_staleness_venue', 'Market data'], ['portfolio_staleness', 'Balances']];
 const RETRY_MS = 2000;
 
-const short = (value) => format.value(value, '');
 const panels = [];
 let range = '15m';
 let staleness = STALENESS[0][0];
@@ -17,8 +16,8 @@ let now = Date.now;
 export function start(clock) {
   now = clock;
   panels.push(
-    { rule: () => 'portfolio_refresh_p95', label: 'Refresh latency p95', chart: new Chart($('chart-latency'), short) },
-    { rule: () => staleness, label: 'Staleness', chart: new Chart($('chart-staleness'), short) });
+    { rule: () => 'portfolio_refresh_p95', label: 'Refresh latency p95', chart: new Chart($('chart-latency'), format.value) },
+    { rule: () => staleness, label: 'Staleness', chart: new Chart($('chart-staleness'), format.value) });
   choices();
 }
 

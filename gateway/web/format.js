@@ -39,10 +39,13 @@ export function bytes(value) {
 
 export const clock = (ms) => new Date(ms).toLocaleTimeString('en-GB');
 
+// Units that say what a bare number is, but not beside it.
+const UNSPOKEN = ['count', 'ratio'];
+
 export function value(number, unit) {
   if (number === null || number === undefined) return NONE;
   const digits = Math.abs(number) >= 100 ? 0 : Math.abs(number) >= 1 ? 1 : 3;
-  return `${grouped(number, 0, digits)}${unit ? ` ${unit}` : ''}`;
+  return `${grouped(number, 0, digits)}${unit && !UNSPOKEN.includes(unit) ? ` ${unit}` : ''}`;
 }
 
 /** Nanoseconds since the epoch, as messages carry them, to milliseconds. */

@@ -36,7 +36,7 @@ function balances(accounts, total) {
   rows.sort((a, b) => (b.usdValue ?? -1) - (a.usdValue ?? -1));
   const columns = [['Asset'], ['Exchange', 'opt'], ['Free', 'r opt'], ['Locked', 'r opt'], ['Total', 'r'], ['Price', 'r opt'], ['Value', 'r'], ['Share', 'share opt']];
   return h('div', { class: 'scroll' }, table(columns, rows.map((row) => [
-    h('td', { class: 'sym' }, row.asset),
+    h('td', { class: 'sym' }, row.asset, h('span', { class: 'narrow dim small' }, ` ${format.title(row.exchange)}`)),
     h('td', { class: 'dim opt' }, format.title(row.exchange)),
     format.amount(row.free), format.amount(row.locked), format.amount(row.total),
     row.usdPrice === null ? h('td', { class: 'r dim opt' }, 'no price') : format.price(row.usdPrice),
