@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use spark_nats::identities::Identities;
+use spark_nats::server;
 
 use super::child::Program;
 use super::wiring;
@@ -36,17 +37,16 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Free ports, all different: each is held until all are chosen.
+    /// Free ports, all different, below the range from which the system takes ports for outgoing connections: a process
+    /// that is restarted finds its own again.
     ///
     /// # Errors
-    /// The system has none left.
+    /// There are none left.
     pub fn choose(gateway: SocketAddr) -> io::Result<Self> {
-        let mut held = Vec::new();
-        let mut next = || -> io::Result<u16> {
-            let listener = TcpListener::bind(("127.0.0.1", 0))?;
-            let port = listener.local_addr()?.port();
-            held.push(listener);
-            Ok(port)
+        let next = || match server::free_port() {
+            // Free only until the gateway takes it.
+            Ok(port) if port == gateway.port() => server::free_port(),
+            chosen => chosen,
         };
         let simulator = (0..wiring::SIMULATOR_PORTS).map(|_| next()).collect::<io::Result<_>>()?;
         let metrics = START_ORDER.iter().map(|process| Ok((process.name(), next()?))).collect::<io::Result<_>>()?;
@@ -186,4 +186,21 @@ pub fn tools_dir() -> PathBuf {
 /// The working folder is gone.
 pub fn absolute(path: &Path) -> io::Result<PathBuf> {
     std::path::absolute(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ports_are_all_different_and_below_those_of_outgoing_connections() {
+        let gateway = SocketAddr::from((Ipv4Addr::LOCALHOST, server::free_port().unwrap() + 1));
+        let ports = Ports::choose(gateway).unwrap();
+        let mut all: Vec<u16> = ports.metrics.values().copied().chain(ports.simulator).collect();
+        all.extend([ports.nats, ports.nats_monitor, gateway.port()]);
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+        assert!(all.iter().all(|port| (15_000..=32_000).contains(port)), "{all:?}");
+    }
 }

@@ -17,6 +17,9 @@ pub const PROCESSES: &[Process] =
 /// Ports that the simulator needs: Binance, BTCTurk, its own API.
 pub const SIMULATOR_PORTS: usize = 3;
 
+/// Time between two polls of the simulated accounts: nobody's allowance is spent on them, and the page lives.
+const DEMO_POLL_MS: u64 = 5_000;
+
 const REAL_ENDPOINTS: [(&str, &str, &str, &str); 2] = [
     ("BINANCE", "binance", "wss://stream.binance.com:9443", "https://api.binance.com"),
     ("BTCTURK", "btcturk", "wss://ws-feed-pro.btcturk.com", "https://api.btcturk.com"),
@@ -33,7 +36,7 @@ fn simulated(plan: &Plan) -> impl Iterator<Item = (&'static str, String)> + '_ {
 pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(String, OsString)> {
     let settings = match process {
         Process::Feed => feed(plan, config),
-        Process::Portfolio => portfolio(plan),
+        Process::Portfolio => portfolio(plan, config),
         Process::Guardrail => Vec::new(),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
@@ -65,7 +68,7 @@ fn feed(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     settings
 }
 
-fn portfolio(plan: &Plan) -> Vec<(String, String)> {
+fn portfolio(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     if plan.live {
         return Vec::new();
     }
@@ -75,6 +78,9 @@ fn portfolio(plan: &Plan) -> Vec<(String, String)> {
     for ((variable, address), (key, secret)) in simulated(plan).zip(keys) {
         let section = format!("SPARK_PORTFOLIO__{variable}");
         settings.push((format!("{section}__BASE_URL"), format!("http://{address}")));
+        if !config.is_given(&["portfolio", &variable.to_ascii_lowercase(), "poll_interval_ms"]) {
+            settings.push((format!("{section}__POLL_INTERVAL_MS"), DEMO_POLL_MS.to_string()));
+        }
         for (name, value) in [("KEY", key), ("SECRET", secret)] {
             settings.push((format!("{section}__API_{name}_ENV"), format!("SPARK_DEMO_{variable}_{name}")));
             settings.push((format!("SPARK_DEMO_{variable}_{name}"), value.to_owned()));
@@ -91,7 +97,8 @@ fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     if plan.live && !config.is_given(&["gateway", "environment"]) {
         settings.push(("SPARK_GATEWAY__ENVIRONMENT".to_owned(), "live".to_owned()));
     }
-    if plan.live && !config.is_given(&["gateway", "expected"]) {
+    if !config.is_given(&["gateway", "expected"]) {
+        // The gateway itself is there when anybody can ask it.
         let expected: Vec<&str> = plan.processes().map(Process::name).filter(|name| *name != "gateway").collect();
         settings.push(("SPARK_GATEWAY__EXPECTED".to_owned(), list(&expected)));
     }
@@ -194,6 +201,8 @@ mod tests {
         assert_eq!(demo.feed.btcturk.rest_url, "http://127.0.0.1:5002");
         assert!(!demo.feed.binance.from_oldest && demo.gateway.demo);
         assert_eq!(demo.portfolio.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
+        assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
+        assert_eq!(demo.gateway.expected, ["exchange-sim", "guardrail", "portfolio", "feed"]);
         assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
         let replay = read(&plan(false, &["/tmp/a \"b\".gz", "/tmp/c.gz"]), &[]);
         assert!(replay.feed.binance.from_oldest);
@@ -204,6 +213,14 @@ mod tests {
         assert_eq!(live.feed, spark_feed::Config::live());
         assert!(!live.gateway.demo && !live.gateway.expected.contains(&"exchange-sim".to_owned()));
         assert_eq!(live.portfolio, spark_portfolio::Config::default());
+    }
+
+    #[test]
+    fn the_demo_leaves_what_a_person_set() {
+        let set = [("SPARK_PORTFOLIO__BTCTURK__POLL_INTERVAL_MS", "200"), ("SPARK_GATEWAY__EXPECTED", "[\"feed\"]")];
+        let demo = read(&plan(false, &[]), &set);
+        assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 200));
+        assert_eq!(demo.gateway.expected, ["feed"]);
     }
 
     #[test]
