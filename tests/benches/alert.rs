@@ -138,9 +138,14 @@ struct Found {
 impl Found {
     fn print(mut self) {
         println!("  publish of the call -> alert delivered      {}", self.all.row());
-        if !self.first.is_empty() {
-            println!("    first alert of its subject                {}", self.first.row());
-            println!("    further alerts of a subject               {}", self.again.row());
+        let parts = [
+            ("    first alert of its subject                ", &mut self.first),
+            ("    further alerts of a subject               ", &mut self.again),
+        ];
+        if parts.iter().all(|(_, latencies)| !latencies.is_empty()) {
+            for (what, latencies) in parts {
+                println!("{what}{}", latencies.row());
+            }
         }
         println!("    of it: call stored -> alert stored        {}", self.stored.row());
         println!("  LEDGER publish -> deliver (baseline)        {}", self.baseline.row());

@@ -115,3 +115,30 @@ pub fn machine() -> String {
 pub fn is_quick() -> bool {
     std::env::var_os("SPARK_BENCH_QUICK").is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_by_nearest_rank_and_linear_inside_of_a_bucket() {
+        let mut latencies = Latencies::default();
+        (1..=100).rev().for_each(|ms| latencies.push(Duration::from_millis(ms)));
+        assert_eq!([0.5, 0.99, 1.0].map(|quantile| latencies.quantile_ms(quantile)), [50.0, 99.0, 100.0]);
+        assert!(Latencies::default().quantile_ms(0.5).is_nan());
+
+        let text = |counts: [u32; 3]| {
+            let line = |le: &str, count: u32| format!("x_bucket{{service=\"gateway\",le=\"{le}\"}} {count}\n");
+            line("1", counts[0]) + &line("3", counts[1]) + &line("+Inf", counts[2]) + "x_count{service=\"gateway\"} 9\n"
+        };
+        let check = |before: [u32; 3], after: [u32; 3], quantile: f64, want: f64| {
+            let got = Buckets::read(&text(after), "x").since(&Buckets::read(&text(before), "x"));
+            assert!((got.quantile(quantile) - want).abs() < 1e-9, "{before:?} {after:?}: {}", got.quantile(quantile));
+        };
+        check([0, 0, 0], [10, 20, 20], 0.5, 1.0);
+        check([0, 0, 0], [10, 20, 20], 0.75, 2.0);
+        check([10, 10, 10], [10, 20, 20], 0.5, 2.0);
+        check([0, 0, 0], [10, 10, 20], 0.99, 3.0);
+        assert!(Buckets::read("", "x").quantile(0.5).is_nan());
+    }
+}
