@@ -1,11 +1,13 @@
 //! From bytes on the bus to what the view understands.
 
+use std::time::Duration;
+
 use spark_bus_schema::alerts::Alert;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::telemetry::{Call, FeedStatus, Heartbeat, Windows};
-use spark_bus_schema::{DecodeError, Message, decode, subject};
+use spark_bus_schema::{DecodeError, Message, Timestamp, decode, subject};
 
 /// A message that the view takes in.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +45,18 @@ pub enum Unreadable {
         /// Where it should have been.
         belongs: String,
     },
+    /// It speaks of a time that had not come when it was stored: everything true would look old beside it.
+    #[error("of {claimed}, but stored at {stored_at}")]
+    Future {
+        /// What it says.
+        claimed: Timestamp,
+        /// When the broker took it.
+        stored_at: Timestamp,
+    },
 }
+
+/// Windows and alerts carry the broker's own time. A clock that is set back makes it differ by less than this.
+const FUTURE_MAX: Duration = Duration::from_secs(60);
 
 impl Unreadable {
     /// A short, stable word for metrics.
@@ -52,6 +65,7 @@ impl Unreadable {
         match self {
             Self::Decode(error) => error.reason(),
             Self::Misplaced { .. } => "misplaced",
+            Self::Future { .. } => "future",
         }
     }
 }
@@ -93,6 +107,19 @@ impl Event {
             return Ok(None);
         };
         if belongs == on { Ok(Some(event)) } else { Err(Unreadable::Misplaced { belongs }) }
+    }
+
+    /// Refuses what is newer than the moment it was stored: the view shows the newest, so it would be shown for ever.
+    ///
+    /// # Errors
+    /// [`Unreadable::Future`].
+    pub fn not_from_the_future(self, stored_at: Timestamp) -> Result<Self, Unreadable> {
+        let claimed = match &self {
+            Self::Windows(windows) => windows.at,
+            Self::Alert(alert) => alert.at,
+            _ => return Ok(self),
+        };
+        if claimed > stored_at + FUTURE_MAX { Err(Unreadable::Future { claimed, stored_at }) } else { Ok(self) }
     }
 }
 

@@ -53,7 +53,8 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: Ca
 
 fn read(delivery: &Delivery) -> Option<(Timestamp, Result<Event, Unreadable>)> {
     let event = Event::decode(&delivery.subject, delivery.kind.as_deref(), &delivery.payload).transpose()?;
-    Some((delivery.stored_at, event))
+    let stored_at = delivery.stored_at;
+    Some((stored_at, event.and_then(|event| event.not_from_the_future(stored_at))))
 }
 
 /// Keeps the view's knowledge of the connection.
