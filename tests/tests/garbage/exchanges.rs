@@ -1,0 +1,1 @@
+//! Garbage from the exchanges, by the simulator.

@@ -1,0 +1,6 @@
+//! Garbage on the bus and from the exchanges is counted, kept for a person and put aside alone; its neighbours are
+//! processed and no process dies of it.
+
+mod bus;
+mod exchanges;
+mod messages;
