@@ -45,7 +45,9 @@ impl System {
             .arg(&config_path)
             .args(arguments)
             .env("SPARK_TOOLS_DIR", spark_nats::testing::tools_dir())
-            .stdin(Stdio::null())
+            // A test run that is killed takes its systems with it: they notice that their stdin is closed.
+            .env("SPARK_SUPERVISED", "1")
+            .stdin(Stdio::piped())
             .stdout(output.try_clone().expect("log file"))
             .stderr(output)
             .spawn()

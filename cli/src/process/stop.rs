@@ -22,14 +22,20 @@ pub fn token() -> CancellationToken {
             });
         }
     }
-    if std::env::var_os(SUPERVISED).is_some() {
-        let token = token.clone();
-        // A thread of its own: a blocked read must not keep the runtime from ending.
-        std::thread::spawn(move || {
-            let mut buffer = [0; 64];
-            while std::io::stdin().read(&mut buffer).is_ok_and(|count| count > 0) {}
-            token.cancel();
-        });
-    }
+    let supervised = token.clone();
+    when_supervisor_is_gone(move || supervised.cancel());
     token
+}
+
+/// Calls `act` once the process that holds our stdin open is gone; never when nobody supervises this process.
+pub fn when_supervisor_is_gone(act: impl FnOnce() + Send + 'static) {
+    if std::env::var_os(SUPERVISED).is_none() {
+        return;
+    }
+    // A thread of its own: a blocked read must not keep the runtime from ending.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while std::io::stdin().read(&mut buffer).is_ok_and(|count| count > 0) {}
+        act();
+    });
 }

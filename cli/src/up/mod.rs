@@ -10,8 +10,9 @@ mod supervisor;
 mod wiring;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -20,6 +21,7 @@ use spark_nats::server::{self, Setup};
 use spark_nats::topology::{self, Change, Settings};
 use spark_nats::{Bus, ConnectOptions, Credentials};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use child::Limits;
 use plan::{Plan, Ports};
@@ -33,6 +35,7 @@ use crate::args::{Global, UpArgs};
 use crate::config::{self, Config};
 use crate::exit::Failure;
 use crate::output::{self, Style};
+use crate::process::{Process, stop};
 use crate::system;
 
 /// How long the broker may take to accept connections; a large store is read first.
@@ -41,6 +44,10 @@ const BROKER_LIMIT: Duration = Duration::from_secs(60);
 const GATEWAY_LIMIT: Duration = Duration::from_secs(30);
 /// How often it is asked.
 const GATEWAY_POLL: Duration = Duration::from_millis(50);
+/// How long the simulated exchanges may take to listen; a recording is opened first.
+const SIMULATOR_LIMIT: Duration = Duration::from_secs(10);
+/// How often it is looked whether they do.
+const SIMULATOR_POLL: Duration = Duration::from_millis(20);
 /// How long the processes may take to be there.
 const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -146,7 +153,12 @@ async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, config: &Conf
         made.for_each(|change| output::note(&format!("{:>13} | {change}", BROKER)));
     }
     write_targets(plan)?;
+    let mut exchanges_wait = wiring::simulator(plan).is_some();
     for process in plan.processes() {
+        if exchanges_wait && matches!(process, Process::Portfolio | Process::Feed) {
+            exchanges_wait = false;
+            supervisor.during(told("waiting for the simulated exchanges to listen", simulator_listens(plan))).await?;
+        }
         let metrics = plan.ports.metrics.get(process.name()).map(|port| format!("127.0.0.1:{port}"));
         supervisor.start(plan.process(process, &identities, config), metrics);
     }
@@ -199,6 +211,20 @@ async fn broker_ready(plan: &Plan, identities: &Identities) -> Result<Vec<Change
     let changes = topology::ensure(&bus, Settings::default()).await?;
     bus.close().await;
     Ok(changes)
+}
+
+/// Nobody calls the simulated exchanges before they listen: a start is no outage, to be counted and alerted. When they do
+/// not come, the rest starts all the same and says what is wrong with them.
+async fn simulator_listens(plan: &Plan) -> Result<(), Failure> {
+    let listening = async {
+        for port in &plan.ports.simulator {
+            while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).await.is_err() {
+                tokio::time::sleep(SIMULATOR_POLL).await;
+            }
+        }
+    };
+    let _late = tokio::time::timeout(SIMULATOR_LIMIT, listening).await;
+    Ok(())
 }
 
 async fn gateway_answers(address: &str) -> Result<bool, Failure> {
@@ -262,16 +288,20 @@ fn limits(settings: &config::Supervisor) -> Limits {
     }
 }
 
-/// Ctrl-C, SIGTERM, and a terminal that goes away.
+/// Ctrl-C, SIGTERM, a terminal that goes away, and, where this process is itself supervised, a supervisor that is gone.
 struct Signals {
     signals: [Signal; 3],
+    orphaned: Arc<Notify>,
 }
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
         let catch = |kind| signal(kind).map_err(|error| Failure::internal(format!("catch signals: {error}")));
         let signals = [catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?, catch(SignalKind::hangup())?];
-        Ok(Self { signals })
+        let orphaned = Arc::new(Notify::new());
+        let gone = Arc::clone(&orphaned);
+        stop::when_supervisor_is_gone(move || gone.notify_one());
+        Ok(Self { signals, orphaned })
     }
 
     async fn next(&mut self) {
@@ -280,6 +310,7 @@ impl Signals {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
+            () = self.orphaned.notified() => {}
         }
     }
 }
