@@ -13,7 +13,7 @@ fn spark(dir: &Path, port: u16, arguments: &[&str]) -> Output {
         .env("SPARK_NKEY_SEED_FILE", dir.join("keys/supervisor.nk"))
         .current_dir(dir)
         .output()
-        .unwrap()
+        .expect("the binary runs")
 }
 
 /// Stops the broker when the test ends, however it ends.
