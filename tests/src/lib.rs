@@ -2,5 +2,7 @@
 
 pub mod bench;
 pub mod recording;
+pub mod rules;
+pub mod stored;
 pub mod system;
 pub mod wait;
