@@ -32,10 +32,7 @@ async fn set(State(world): State<Arc<World>>, body: Bytes) -> Response {
         Ok(fault) => fault,
         Err(invalid) => return (StatusCode::BAD_REQUEST, Json(invalid)).into_response(),
     };
-    let exchange = world.exchange(fault.exchange);
-    let id = world.faults.add(fault);
-    let clients = exchange.hub.clients();
-    world.faults.cut_now(id, clients.iter().map(|client| (client.topics(), &client.hangup)));
+    let id = world.set_fault(fault);
     (StatusCode::CREATED, Json(json!({ "id": id }))).into_response()
 }
 

@@ -58,12 +58,32 @@ pub struct Sim {
     pub btcturk_addr: SocketAddr,
     /// Where faults are set: `http://…/sim/…`.
     pub admin_addr: SocketAddr,
+    world: Arc<World>,
     shutdown: CancellationToken,
     _stop: DropGuard,
     tasks: JoinSet<Result<(), Error>>,
 }
 
 impl Sim {
+    /// Sets a fault, written as for `POST /sim/faults`. Returns its id.
+    ///
+    /// # Errors
+    /// The first field that is wrong, with what is allowed.
+    pub fn set_fault(&self, body: &str) -> Result<u64, fault::Invalid> {
+        Ok(self.world.set_fault(Fault::parse(body.as_bytes())?))
+    }
+
+    /// Every fault that was not removed, also those that are over, with how often it struck.
+    #[must_use]
+    pub fn faults(&self) -> Vec<fault::Listed> {
+        self.world.faults.listed()
+    }
+
+    /// Removes every fault.
+    pub fn clear_faults(&self) {
+        self.world.faults.remove(None);
+    }
+
     /// Closes all sockets and waits until everything has ended, at most five seconds.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
@@ -115,7 +135,7 @@ pub async fn start(config: Config) -> Result<Sim, Error> {
             axum::serve(door, service).with_graceful_shutdown(stopped).await.map_err(|_| Error::Ended("serving"))
         });
     }
-    let (for_engine, for_replay) = (world.clone(), world);
+    let (for_engine, for_replay) = (world.clone(), world.clone());
     tasks.spawn(async move {
         engine.run(for_engine).await;
         Ok(())
@@ -128,7 +148,7 @@ pub async fn start(config: Config) -> Result<Sim, Error> {
         }
     });
     tracing::info!(%binance_addr, %btcturk_addr, %admin_addr, "exchanges simulated");
-    Ok(Sim { binance_addr, btcturk_addr, admin_addr, shutdown, _stop: stop, tasks })
+    Ok(Sim { binance_addr, btcturk_addr, admin_addr, world, shutdown, _stop: stop, tasks })
 }
 
 fn prepare(config: Config, shutdown: CancellationToken) -> Result<(Arc<World>, Engine), Error> {

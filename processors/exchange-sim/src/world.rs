@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
 use crate::config::{Config, Venue};
+use crate::fault::Fault;
 use crate::faults::Faults;
 use crate::hub::Hub;
 use crate::limits::{Bans, Quotas};
@@ -105,6 +106,15 @@ impl World {
             Venue::Binance => &self.binance,
             Venue::Btcturk => &self.btcturk,
         }
+    }
+
+    /// Sets a fault; one that cuts does so at once. Returns its id.
+    pub(crate) fn set_fault(&self, fault: Fault) -> u64 {
+        let exchange = self.exchange(fault.exchange);
+        let id = self.faults.add(fault);
+        let clients = exchange.hub.clients();
+        self.faults.cut_now(id, clients.iter().map(|client| (client.topics(), &client.hangup)));
+        id
     }
 
     /// The exchange's clock, ms since 1970: the machine's, plus the skew that faults add.
