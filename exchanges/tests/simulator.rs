@@ -207,7 +207,7 @@ async fn weight_that_another_client_of_the_address_used_is_left_alone() {
             greedy.account().await.unwrap();
         }
         let careful = Binance::new(&config, key(DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET), unheard()).unwrap();
-        careful.account().await.unwrap();
+        careful.time().await.unwrap();
         match careful.account().await {
             Err(kept_back) => {
                 assert_eq!((kept_back.error_type, kept_back.http_status), (ErrorType::RateLimit, None), "{kept_back}");
