@@ -5,11 +5,15 @@ mod demo;
 use std::time::Duration;
 
 use demo::{LIMIT, account, config, reasons, refreshed, restarts, settled, start};
+use spark_bus_schema::Venue;
+use spark_bus_schema::subject::{self, FEED};
+use spark_bus_schema::telemetry::Windows;
+use spark_tests::stored;
 use spark_tests::system::{System, signal};
 use spark_tests::wait::until;
 
 /// A process that was killed stays away for so long: longer than it takes to be missed.
-const RESTART_PAUSE: Duration = Duration::from_secs(13);
+const RESTART_PAUSE: Duration = Duration::from_secs(12);
 
 /// Waits until the page says `DEGRADED` with this among the reasons; what was last known is still served.
 async fn degraded(system: &System, reason: &str) {
@@ -56,6 +60,25 @@ async fn with_the_broker_hung_or_dead_reading_works_and_says_degraded() {
     assert!(system.run()["processes"]["nats-server"]["restarts"].as_u64() >= Some(1), "{}", system.run());
 }
 
+/// Trades of both venues are stored from now on, and counted.
+async fn trades_go_on(system: &System) {
+    let since = spark_nats::now();
+    let bus = system.bus("operator").await;
+    let counted = async || stored::last::<Windows>(&bus, FEED, subject::WINDOWS).await.map(|windows| windows.trades_counted);
+    let before = until("the guardrail counts", LIMIT, &counted).await;
+    for (venue, symbol) in [(Venue::Binance, "BTCUSDT"), (Venue::Btcturk, "BTCTRY")] {
+        let target = subject::ticks(venue, symbol);
+        until(&format!("{target} goes on"), LIMIT, async || {
+            let newest = bus.last(FEED, &target).await.map_err(|error| error.to_string())?;
+            let newest = newest.map(|delivery| delivery.stored_at);
+            let (key, now) = (format!("{venue}.{symbol}"), counted().await?);
+            let goes_on = newest > Some(since) && now.get(&key) > before.get(&key);
+            if goes_on { Ok(()) } else { Err(format!("newest {newest:?}, counted {now:?} after {before:?}")) }
+        })
+        .await;
+    }
+}
+
 /// Kills processes one after the other: each is named while it is away, and all is well again afterwards.
 async fn kill_each(processes: &[&str]) {
     let pause = RESTART_PAUSE.as_millis();
@@ -66,6 +89,7 @@ async fn kill_each(processes: &[&str]) {
         degraded(&system, &format!("{process}: no heartbeat for")).await;
         system.pid(process).await;
         settled(&system).await;
+        trades_go_on(&system).await;
     }
     refreshed(&system, "binance").await;
     refreshed(&system, "btcturk").await;
