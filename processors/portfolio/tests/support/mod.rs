@@ -1,177 +1,80 @@
-//! What the tests run against: a real broker, and exchanges on real sockets that answer a portfolio's calls.
+//! What the tests run against: a real broker, and the simulated exchanges on real sockets.
 
-use std::collections::BTreeMap;
+pub mod fake;
+
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::Response;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use spark_bus_schema::portfolio::Balances;
-use spark_bus_schema::{Venue, subject};
+use spark_bus_schema::{Decimal, Venue, subject};
+use spark_exchange_sim::fault::Listed;
+use spark_exchange_sim::{
+    AccountConfig, ApiKey, DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET, Holding, Sim,
+};
 use spark_nats::testing::TestBroker;
-use spark_nats::{Bus, Delivery, Follower, Start};
+use spark_nats::{Bus, Delivery, Follower, Start, server};
 use spark_portfolio::{Config, ExchangeConfig};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(20);
-const KEY: &str = "portfolio-test-key";
-/// Base64, so that both exchanges take it.
-const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+/// A key of the simulated Binance that may trade.
+pub const TRADING_KEY: (&str, &str) = (
+    "testBinanceKeyThatMayTrade000000000000000000000000000000000000AA",
+    "testBinanceSecretThatMayTrade0000000000000000000000000000000000A",
+);
+/// The one that may not.
+pub const READING_KEY: (&str, &str) = (DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET);
 
-/// What an exchange does at the moment.
-#[derive(Clone, Debug)]
-pub struct Behaviour {
-    /// `BTCUSDT` at Binance, `BTCTRY` and `USDTTRY` at BTCTurk.
-    pub prices: BTreeMap<&'static str, String>,
-    pub revoked: bool,
-    pub trading_key: bool,
-    pub down: bool,
-    pub delay: Duration,
-    pub balances: &'static str,
-}
-
-/// An exchange on a loopback port.
-pub struct FakeExchange {
-    pub url: String,
-    behaviour: Arc<Mutex<Behaviour>>,
-    requests: Arc<Mutex<Vec<String>>>,
-    server: JoinHandle<()>,
-}
-
-impl Drop for FakeExchange {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-impl FakeExchange {
-    pub async fn start(venue: Venue) -> Self {
-        let behaviour = Arc::new(Mutex::new(Behaviour {
-            prices: BTreeMap::from([
-                ("BTCUSDT", "60000".to_owned()),
-                ("BTCTRY", "2400000".to_owned()),
-                ("USDTTRY", "40".to_owned()),
-            ]),
-            revoked: false,
-            trading_key: false,
-            down: false,
-            delay: Duration::ZERO,
-            balances: match venue {
-                Venue::Binance => {
-                    r#"[{"asset":"BTC","free":"0.50000000","locked":"0.25000000"},{"asset":"USDT","free":"100","locked":"0"}]"#
-                }
-                _ => r#"[{"asset":"TRY","free":"4000,00","locked":"0"},{"asset":"BTC","free":"1","locked":"0"}]"#,
-            },
-        }));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let (state, log) = (Arc::clone(&behaviour), Arc::clone(&requests));
-        let app = Router::new().fallback(move |request: Request| {
-            let now = state.lock().unwrap().clone();
-            log.lock().unwrap().push(request.uri().path().to_owned());
-            async move {
-                tokio::time::sleep(now.delay).await;
-                let (status, body) = if now.down { (503, String::new()) } else { answer(venue, &now, &request) };
-                Response::builder().status(status).body(Body::from(body)).unwrap()
-            }
-        });
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, behaviour, requests, server }
-    }
-
-    pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
-        change(&mut self.behaviour.lock().unwrap());
-    }
-
-    pub fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-}
-
-fn answer(venue: Venue, now: &Behaviour, request: &Request) -> (u16, String) {
-    let refused = |code: i64| {
-        (
-            401,
-            format!(
-                r#"{{"code":{code},"msg":"Invalid API-key, IP, or permissions for action.","success":false,"message":"Unauthorized"}}"#
-            ),
-        )
-    };
-    let time_ms = spark_nats::now().as_millis();
-    match request.uri().path() {
-        "/api/v3/time" | "/api/v2/server/time" => (200, format!(r#"{{"serverTime":{time_ms}}}"#)),
-        "/api/v3/ticker/price" => {
-            let rows: Vec<String> =
-                now.prices.iter().map(|(pair, price)| format!(r#"{{"symbol":"{pair}","price":"{price}"}}"#)).collect();
-            (200, format!("[{}]", rows.join(",")))
-        }
-        "/api/v2/ticker" => {
-            let rows: Vec<String> = now
-                .prices
-                .iter()
-                .filter(|(pair, _)| pair.ends_with("TRY"))
-                .map(|(pair, price)| format!(r#"{{"pair":"{pair}","timestamp":{time_ms}.0,"last":{price}}}"#))
-                .collect();
-            (200, format!(r#"{{"data":[{}],"success":true,"message":null,"code":0}}"#, rows.join(",")))
-        }
-        _ if now.revoked || !is_signed(venue, request) => refused(-2015),
-        "/sapi/v1/account/apiRestrictions" => (
-            200,
-            format!(r#"{{"enableReading":true,"enableSpotAndMarginTrading":{},"enableWithdrawals":false}}"#, now.trading_key),
-        ),
-        "/api/v3/account" => (200, format!(r#"{{"canTrade":true,"balances":{}}}"#, now.balances)),
-        "/api/v1/users/balances" => (200, format!(r#"{{"data":{},"success":true,"message":null,"code":0}}"#, now.balances)),
-        _ => (404, String::new()),
-    }
-}
-
-fn is_signed(venue: Venue, request: &Request) -> bool {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if venue != Venue::Binance {
-        return header("X-PCK") == KEY && !header("X-Signature").is_empty();
-    }
-    let Some((payload, signature)) = request.uri().query().and_then(|query| query.rsplit_once("&signature=")) else {
-        return false;
-    };
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(payload.as_bytes());
-    header("X-MBX-APIKEY") == KEY && hex::encode(mac.finalize().into_bytes()) == signature
-}
-
-/// A portfolio process against two exchanges and a broker of its own.
+/// A portfolio process against two simulated exchanges and a broker of its own.
 pub struct Stage {
-    pub binance: FakeExchange,
-    pub btcturk: FakeExchange,
+    pub sim: Sim,
+    /// What the simulator was started with; its ports stay when it is started again.
+    pub market: spark_exchange_sim::Config,
     pub broker: TestBroker,
     pub config: Config,
     process: Option<(CancellationToken, JoinHandle<Result<(), spark_portfolio::Error>>)>,
 }
 
 impl Stage {
-    /// Everything but the process.
+    /// Everything but the process. Nobody trades at the simulated exchanges, so prices stay what they are.
     pub async fn set() -> Self {
         let broker = TestBroker::start().await;
-        let binance = FakeExchange::start(Venue::Binance).await;
-        let btcturk = FakeExchange::start(Venue::Btcturk).await;
+        let address = || SocketAddr::from((Ipv4Addr::LOCALHOST, server::free_port().unwrap()));
+        let mut market = spark_exchange_sim::Config {
+            binance: address(),
+            btcturk: address(),
+            admin: address(),
+            history_hours: 1,
+            activity: 1e-9,
+            // Polls come faster here than any real key would be allowed.
+            binance_weight_per_min: 10_000_000,
+            ..spark_exchange_sim::Config::default()
+        };
+        market.binance_account = AccountConfig {
+            keys: vec![api_key(READING_KEY, false), api_key(TRADING_KEY, true)],
+            balances: [holding("BTC", "0.5", "0.25"), holding("USDT", "100", "0"), holding("ETH", "0", "0")].into(),
+        };
+        market.btcturk_account.balances = [holding("TRY", "4000.55", "0"), holding("BTC", "1", "0")].into();
+        let sim = spark_exchange_sim::start(market.clone()).await.unwrap();
         let config = Config {
             price_ttl_ms: 1,
-            binance: section(&binance.url, broker.dir()),
-            btcturk: section(&btcturk.url, broker.dir()),
+            binance: section(sim.binance_addr, broker.dir(), "binance", READING_KEY),
+            btcturk: ExchangeConfig {
+                // BTCTurk answers 120 questions for balances a minute.
+                poll_interval_ms: 600,
+                ..section(sim.btcturk_addr, broker.dir(), "btcturk", (DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET))
+            },
             ..Config::default()
         };
-        Self { binance, btcturk, broker, config, process: None }
+        Self { sim, market, broker, config, process: None }
     }
 
     /// Starts the process (again).
     pub async fn start(&mut self) {
         self.stop().await;
+        assert_eq!(self.config.validate(), Vec::<String>::new());
         let service = self.broker.service("portfolio").await;
         let stop = service.shutdown.clone();
         self.process = Some((stop, tokio::spawn(spark_portfolio::run(service, self.config.clone()))));
@@ -183,6 +86,33 @@ impl Stage {
             stop.cancel();
             tokio::time::timeout(LIMIT, process).await.expect("the process stops").unwrap().unwrap();
         }
+    }
+
+    /// Another simulator on the ports of the one before, as `market` says now.
+    pub async fn restart_exchanges(self) -> Self {
+        self.sim.stop().await;
+        Self { sim: spark_exchange_sim::start(self.market.clone()).await.unwrap(), ..self }
+    }
+
+    /// Sets a fault, written as for `spark sim`. Returns its id.
+    pub fn fault(&self, body: &str) -> u64 {
+        self.sim.set_fault(body).unwrap()
+    }
+
+    /// Counts the requests whose path begins so, at the price of a millisecond each; [`Stage::struck`] tells.
+    pub fn count(&self, exchange: &str, path: &str) -> u64 {
+        self.fault(&format!(r#"{{"exchange":"{exchange}","kind":"delay","ms":1,"path":"{path}"}}"#))
+    }
+
+    /// How often a fault struck.
+    pub fn struck(&self, id: u64) -> u64 {
+        let listed: Vec<Listed> = self.sim.faults();
+        listed.iter().find(|fault| fault.id == id).unwrap().hits
+    }
+
+    /// Puts another key where the process reads Binance's.
+    pub fn change_key(&self, key: (&str, &str)) {
+        write_key(self.broker.dir(), "binance", key);
     }
 
     /// Reads a stream from its beginning, as the gateway does.
@@ -197,25 +127,39 @@ impl Stage {
     }
 }
 
-fn section(url: &str, dir: &Path) -> ExchangeConfig {
-    let file = |name: &str, content: &str| -> Option<PathBuf> {
-        let path = dir.join(name);
+fn api_key((key, secret): (&str, &str), can_trade: bool) -> ApiKey {
+    ApiKey { key: key.to_owned(), secret: secret.into(), can_trade }
+}
+
+fn holding(asset: &str, free: &str, locked: &str) -> (String, Holding) {
+    let amount = |text: &str| text.parse::<Decimal>().unwrap();
+    (asset.to_owned(), Holding { free: amount(free), locked: amount(locked) })
+}
+
+/// The two files of a key.
+fn write_key(dir: &Path, name: &str, (key, secret): (&str, &str)) -> [Option<PathBuf>; 2] {
+    [("key", key), ("secret", secret)].map(|(kind, content)| {
+        let path = dir.join(format!("{name}.{kind}"));
         std::fs::write(&path, format!("{content}\n")).unwrap();
         Some(path)
-    };
+    })
+}
+
+fn section(address: SocketAddr, dir: &Path, name: &str, key: (&str, &str)) -> ExchangeConfig {
+    let [api_key_file, api_secret_file] = write_key(dir, name, key);
     let mut section = ExchangeConfig {
-        base_url: Some(url.to_owned()),
-        api_key_file: file("key", KEY),
-        api_secret_file: file("secret", SECRET),
+        base_url: Some(format!("http://{address}")),
+        api_key_file,
+        api_secret_file,
         poll_interval_ms: 100,
         auth_pause_ms_max: 200,
-        timeout_ms: 2_000,
+        timeout_ms: 5_000,
+        per_minute: Some(100_000),
         ..ExchangeConfig::default()
     };
     section.retry.attempts_max = 1;
     // Outages are made on purpose here; the breaker has tests of its own.
     section.breaker.failures_to_open = 1_000;
-    section.per_minute = Some(100_000);
     section
 }
 
