@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::instrument::Venue;
+use crate::orders::OrderId;
 
 /// High rate, hours of retention.
 pub const FEED: &str = "FEED";
@@ -33,6 +34,34 @@ pub const ANOMALIES: &str = "portfolio.anomaly.>";
 pub const ALERTS: &str = "alerts.changed.>";
 /// Breaker commands: `control.breaker.<exchange>`.
 pub const BREAKER: &str = "control.breaker.>";
+/// Every order that somebody wants: `orders.intent.<order>`.
+pub const INTENTS: &str = "orders.intent.>";
+/// Everything that became of an order: `orders.event.<order>`.
+pub const ORDER_EVENTS: &str = "orders.event.>";
+/// The executor's filters: `orders.instruments.<exchange>`.
+pub const INSTRUMENTS: &str = "orders.instruments.>";
+/// The executor's comparisons with the exchanges: `orders.reconciliation.<exchange>`.
+pub const RECONCILIATIONS: &str = "orders.reconciliation.>";
+/// A new executor took over.
+pub const ORDERS_EPOCH: &str = "orders.epoch";
+/// Every verdict: `risk.verdict.<order>`.
+pub const VERDICTS: &str = "risk.verdict.>";
+/// Intents that waited too long: `risk.timeout.<order>`.
+pub const RISK_TIMEOUTS: &str = "risk.timeout.>";
+/// A new risk process took over.
+pub const RISK_EPOCH: &str = "risk.epoch";
+/// Every mark: `marks.price.<venue>.<symbol>`.
+pub const MARKS: &str = "marks.price.>";
+/// The kill switch.
+pub const KILL_SWITCH: &str = "control.kill_switch";
+/// Limits.
+pub const LIMITS: &str = "control.limits";
+/// Halts lifted.
+pub const RESUME: &str = "control.resume";
+/// Cancels: `control.cancel.<order>`.
+pub const CANCELS: &str = "control.cancel.>";
+/// Strategies started and stopped: `control.strategy.<strategy>`.
+pub const STRATEGIES: &str = "control.strategy.>";
 /// Every parked message: `parked.<process>.<stream>.<sequence>`.
 pub const PARKED_ALL: &str = "parked.>";
 
@@ -89,6 +118,60 @@ pub fn alert(name: &str, scope: &BTreeMap<String, String>) -> String {
 #[must_use]
 pub fn breaker(exchange: Venue) -> String {
     format!("control.breaker.{exchange}")
+}
+
+/// `orders.intent.<order>`
+#[must_use]
+pub fn intent(order: &OrderId) -> String {
+    format!("orders.intent.{order}")
+}
+
+/// `orders.event.<order>`
+#[must_use]
+pub fn order_event(order: &OrderId) -> String {
+    format!("orders.event.{order}")
+}
+
+/// `orders.instruments.<exchange>`
+#[must_use]
+pub fn instruments(exchange: Venue) -> String {
+    format!("orders.instruments.{exchange}")
+}
+
+/// `orders.reconciliation.<exchange>`
+#[must_use]
+pub fn reconciliation(exchange: Venue) -> String {
+    format!("orders.reconciliation.{exchange}")
+}
+
+/// `risk.verdict.<order>`
+#[must_use]
+pub fn verdict(order: &OrderId) -> String {
+    format!("risk.verdict.{order}")
+}
+
+/// `risk.timeout.<order>`
+#[must_use]
+pub fn risk_timeout(order: &OrderId) -> String {
+    format!("risk.timeout.{order}")
+}
+
+/// `marks.price.<venue>.<symbol>`
+#[must_use]
+pub fn mark(venue: Venue, symbol: &str) -> String {
+    format!("marks.price.{venue}.{symbol}")
+}
+
+/// `control.cancel.<order>`
+#[must_use]
+pub fn cancel(order: &OrderId) -> String {
+    format!("control.cancel.{order}")
+}
+
+/// `control.strategy.<strategy>`
+#[must_use]
+pub fn strategy(name: &str) -> String {
+    format!("control.strategy.{}", token(name))
 }
 
 /// `parked.<process>.<stream>.<sequence>`: one subject a message, so that each is parked once

@@ -1,0 +1,268 @@
+//! Every message kind in one list: what tools, documents, permissions' tests and golden files walk over.
+
+mod samples;
+
+use schemars::Schema;
+use serde_json::Value;
+
+use crate::alerts::Alert;
+use crate::codec::{DecodeError, Kind, Message, decode_payload, encode};
+use crate::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
+use crate::market::{QuoteBatch, TickBatch};
+use crate::marks::Mark;
+use crate::orders::{Epoch, InstrumentFilters, OrderEvent, OrderIntent, Reconciliation};
+use crate::parked::Parked;
+use crate::portfolio::{Balances, PriceAnomaly};
+use crate::risk::{Timeout, Verdict};
+use crate::subject;
+use crate::telemetry::{Call, FeedStatus, Heartbeat, Windows};
+
+/// A message kind, where it travels and who says it.
+pub struct Entry {
+    /// Name and version.
+    pub kind: Kind,
+    /// The stream that stores it.
+    pub stream: &'static str,
+    /// Subject pattern.
+    pub subject: &'static str,
+    /// Subject with named parameters, for documents.
+    pub address: &'static str,
+    /// The only processes that may publish it; `*` is every process, `operator` the command line.
+    pub publishers: &'static [&'static str],
+    /// One sentence.
+    pub summary: &'static str,
+    /// JSON Schema of the decoded value.
+    pub schema: fn() -> Schema,
+    /// Decodes to JSON, for people.
+    pub to_json: fn(&[u8]) -> Result<Value, DecodeError>,
+    /// A representative message, encoded. The golden file holds these bytes.
+    pub sample: fn() -> Vec<u8>,
+}
+
+fn to_json<T: Message>(payload: &[u8]) -> Result<Value, DecodeError> {
+    let message: T = decode_payload(payload)?;
+    serde_json::to_value(&message).map_err(|error| DecodeError::Invalid { kind: T::KIND, what: error.to_string() })
+}
+
+fn schema<T: Message>() -> Schema {
+    schemars::schema_for!(T)
+}
+
+macro_rules! entry {
+    ($message:ty, $stream:expr, $subject:expr, $address:literal, $publishers:expr, $sample:ident, $summary:literal) => {
+        Entry {
+            kind: <$message as Message>::KIND,
+            stream: $stream,
+            subject: $subject,
+            address: $address,
+            publishers: $publishers,
+            summary: $summary,
+            schema: schema::<$message>,
+            to_json: to_json::<$message>,
+            sample: || encode::<$message>(&samples::$sample()),
+        }
+    };
+}
+
+/// Every kind, in the order of the pipeline.
+#[must_use]
+pub fn entries() -> Vec<Entry> {
+    use subject::{
+        ALERTS, ANOMALIES, BALANCES, BREAKER, CALLS, CANCELS, FEED, FEED_STATUS, HEARTBEATS, INSTRUMENTS, INTENTS, KILL_SWITCH,
+        LEDGER, LIMITS, MARKS, ORDER_EVENTS, ORDERS_EPOCH, PARKED, PARKED_ALL, QUOTES, RECONCILIATIONS, RESUME, RISK_EPOCH,
+        RISK_TIMEOUTS, STRATEGIES, TICKS, VERDICTS, WINDOWS,
+    };
+    vec![
+        entry!(
+            TickBatch,
+            FEED,
+            TICKS,
+            "market.ticks.{venue}.{symbol}",
+            &["feed"],
+            tick_batch,
+            "Trades of one symbol, in columns."
+        ),
+        entry!(
+            QuoteBatch,
+            FEED,
+            QUOTES,
+            "market.quotes.{venue}.{symbol}",
+            &["feed"],
+            quote_batch,
+            "Best bid and ask of one symbol, in columns."
+        ),
+        entry!(
+            FeedStatus,
+            FEED,
+            FEED_STATUS,
+            "telemetry.feed.{venue}",
+            &["feed"],
+            feed_status,
+            "State of the connection to one venue."
+        ),
+        entry!(
+            Call,
+            FEED,
+            CALLS,
+            "telemetry.calls.{exchange}",
+            &["feed", "portfolio"],
+            call,
+            "One call to an exchange, with latency and outcome."
+        ),
+        entry!(
+            Heartbeat,
+            FEED,
+            HEARTBEATS,
+            "telemetry.heartbeat.{service}",
+            &["*"],
+            heartbeat,
+            "A process says that it is here, once a second."
+        ),
+        entry!(Windows, FEED, WINDOWS, "telemetry.windows", &["guardrail"], windows, "Every guardrail window, once a second."),
+        entry!(
+            Balances,
+            LEDGER,
+            BALANCES,
+            "portfolio.balances.{exchange}",
+            &["portfolio"],
+            balances,
+            "One poll of one exchange's balances, valued in USD."
+        ),
+        entry!(
+            PriceAnomaly,
+            LEDGER,
+            ANOMALIES,
+            "portfolio.anomaly.{exchange}",
+            &["portfolio"],
+            price_anomaly,
+            "A price that was held back, and what became of it."
+        ),
+        entry!(
+            Alert,
+            LEDGER,
+            ALERTS,
+            "alerts.changed.{name}.{scope}",
+            &["guardrail"],
+            alert,
+            "A rule changed its state in one scope."
+        ),
+        entry!(
+            BreakerCommand,
+            LEDGER,
+            BREAKER,
+            "control.breaker.{exchange}",
+            &["operator", "gateway"],
+            breaker_command,
+            "Sets a circuit breaker by hand."
+        ),
+        entry!(
+            Mark,
+            LEDGER,
+            MARKS,
+            "marks.price.{venue}.{symbol}",
+            &["candles"],
+            mark,
+            "The price that decisions about money use."
+        ),
+        entry!(
+            OrderIntent,
+            LEDGER,
+            INTENTS,
+            "orders.intent.{order}",
+            &["gateway", "strategy"],
+            order_intent,
+            "Somebody wants an order."
+        ),
+        entry!(
+            Verdict,
+            LEDGER,
+            VERDICTS,
+            "risk.verdict.{order}",
+            &["risk"],
+            verdict,
+            "Yes or no to an order, with every guard's measure."
+        ),
+        entry!(
+            Timeout,
+            LEDGER,
+            RISK_TIMEOUTS,
+            "risk.timeout.{order}",
+            &["risk"],
+            timeout,
+            "An intent has waited long enough for a mark."
+        ),
+        entry!(OrderEvent, LEDGER, ORDER_EVENTS, "orders.event.{order}", &["executor"], order_event, "What became of an order."),
+        entry!(
+            InstrumentFilters,
+            LEDGER,
+            INSTRUMENTS,
+            "orders.instruments.{exchange}",
+            &["executor"],
+            instrument_filters,
+            "What a venue allows for its symbols."
+        ),
+        entry!(
+            Reconciliation,
+            LEDGER,
+            RECONCILIATIONS,
+            "orders.reconciliation.{exchange}",
+            &["executor"],
+            reconciliation,
+            "The ledger compared with an exchange."
+        ),
+        entry!(Epoch, LEDGER, RISK_EPOCH, "risk.epoch", &["risk"], epoch, "A new holder decides."),
+        entry!(Epoch, LEDGER, ORDERS_EPOCH, "orders.epoch", &["executor"], epoch, "A new holder sends."),
+        entry!(
+            KillSwitch,
+            LEDGER,
+            KILL_SWITCH,
+            "control.kill_switch",
+            &["operator", "gateway"],
+            kill_switch,
+            "Stops every new order, or lets them pass again."
+        ),
+        entry!(
+            LimitsCommand,
+            LEDGER,
+            LIMITS,
+            "control.limits",
+            &["operator", "gateway", "risk"],
+            limits_command,
+            "Replaces the limits."
+        ),
+        entry!(
+            CancelCommand,
+            LEDGER,
+            CANCELS,
+            "control.cancel.{order}",
+            &["operator", "gateway"],
+            cancel_command,
+            "Takes an order back."
+        ),
+        entry!(
+            StrategyCommand,
+            LEDGER,
+            STRATEGIES,
+            "control.strategy.{strategy}",
+            &["operator", "gateway"],
+            strategy_command,
+            "Starts or stops a strategy."
+        ),
+        entry!(ResumeCommand, LEDGER, RESUME, "control.resume", &["operator", "gateway"], resume_command, "Lifts a halt."),
+        entry!(
+            Parked,
+            PARKED,
+            PARKED_ALL,
+            "parked.{process}.{stream}.{sequence}",
+            &["*"],
+            parked,
+            "A message that could not be handled."
+        ),
+    ]
+}
+
+/// The entry of a `Spark-Kind` header, e.g. `tick_batch.v1`.
+#[must_use]
+pub fn find(kind_header: &str) -> Option<Entry> {
+    entries().into_iter().find(|entry| entry.kind.to_string() == kind_header)
+}

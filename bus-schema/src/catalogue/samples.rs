@@ -1,0 +1,405 @@
+//! One representative message of each kind. The golden files hold their bytes, so none of them may change.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use crate::alerts::{Alert, AlertState, Severity};
+use crate::control::{
+    BreakerCommand, BreakerMode, CancelCommand, HaltScope, KillSwitch, LimitsCommand, LimitsSource, ResumeCommand,
+    StrategyCommand,
+};
+use crate::decimal::Fixed;
+use crate::instrument::Venue;
+use crate::market::{Quote, QuoteBatch, Side, TickBatch, Trade};
+use crate::marks::Mark;
+use crate::orders::{
+    Epoch, Evidence, Fill, Filters, InstrumentFilters, Invariant, OrderEvent, OrderId, OrderIntent, OrderState, OrderType,
+    Reconciliation, Step, TimeInForce, TradingMode,
+};
+use crate::parked::Parked;
+use crate::portfolio::{AnomalyState, AssetBalance, Balances, PollError, PriceAnomaly};
+use crate::risk::{Check, Guard, LimitOverride, Limits, MarkUsed, Timeout, Verdict};
+use crate::telemetry::{Call, FeedState, FeedStatus, Heartbeat, ProcessState, WindowValue, Windows};
+use crate::time::Timestamp;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(1_723_161_255_342 + millis)
+}
+
+fn fixed(text: &str) -> Fixed {
+    Fixed::parse(text).expect("samples are written as plain decimals")
+}
+
+fn decimal(text: &str) -> Decimal {
+    text.parse().expect("samples are written as plain decimals")
+}
+
+fn scope(key: &str, value: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([(key.to_owned(), value.to_owned())])
+}
+
+pub(super) fn tick_batch() -> TickBatch {
+    let mut batch = TickBatch::new(Venue::Binance, "BTCUSDT");
+    for (trade_id, millis, price, quantity, side) in
+        [(3_735_683_259, 0, "61837.63", "0.02", Side::Sell), (3_735_683_260, 275, "61837.63", "0.048", Side::Buy)]
+    {
+        let trade = Trade {
+            trade_id,
+            occurred_at: at(millis),
+            received_at: at(millis - 1_254),
+            price: fixed(price),
+            quantity: fixed(quantity),
+            side,
+        };
+        batch.push(&trade).expect("samples fit one scale");
+    }
+    batch
+}
+
+pub(super) fn quote_batch() -> QuoteBatch {
+    let mut batch = QuoteBatch::new(Venue::Btcturk, "BTCTRY");
+    batch
+        .push(&Quote {
+            update_id: 50_093_239_212,
+            received_at: at(0),
+            bid_price: fixed("5168031"),
+            bid_quantity: fixed("0.00795068"),
+            ask_price: fixed("5171945"),
+            ask_quantity: fixed("0.01699937"),
+        })
+        .expect("samples fit one scale");
+    batch
+}
+
+pub(super) fn feed_status() -> FeedStatus {
+    FeedStatus {
+        venue: Venue::Binance,
+        state: FeedState::Reconnecting,
+        since: at(0),
+        symbols: vec!["BTCUSDT".into(), "ETHUSDT".into()],
+        reconnects: 3,
+        trades_missing: 17,
+        trades_filled: 17,
+        frames_rejected: 1,
+        detail: Some("connection reset by peer".into()),
+    }
+}
+
+pub(super) fn call() -> Call {
+    Call {
+        exchange: Venue::Binance,
+        service: "portfolio".into(),
+        operation: "account".into(),
+        started_at: at(0),
+        latency_us: 41_250,
+        ok: false,
+        error_type: Some("auth".into()),
+        http_status: Some(401),
+        attempt: 1,
+    }
+}
+
+pub(super) fn heartbeat() -> Heartbeat {
+    Heartbeat {
+        service: "guardrail".into(),
+        pid: 4_711,
+        version: "0.1.0".into(),
+        started_at: at(-60_000),
+        sent_at: at(0),
+        state: ProcessState::Running,
+        detail: None,
+        resident_bytes: 12_582_912,
+        counters: BTreeMap::from([("spark_guardrail_trades_total".to_owned(), 19_904)]),
+    }
+}
+
+pub(super) fn windows() -> Windows {
+    Windows {
+        at: at(0),
+        values: vec![WindowValue {
+            rule: "portfolio_refresh_p95".into(),
+            metric: "refresh_latency_ms".into(),
+            scope: scope("exchange", "binance"),
+            value: Some(212.5),
+            samples: 60,
+            window_ms: 300_000,
+            unit: "ms".into(),
+            warning: Some(1_500.0),
+            critical: Some(3_000.0),
+            state: AlertState::Inactive,
+        }],
+        trades_counted: BTreeMap::from([("binance.BTCUSDT".to_owned(), 19_904)]),
+    }
+}
+
+pub(super) fn balances() -> Balances {
+    let row = AssetBalance {
+        asset: "BTC".into(),
+        free: decimal("0.5"),
+        locked: decimal("0.00000001"),
+        total: decimal("0.50000001"),
+        usd_price: Some(decimal("61837.63")),
+        usd_value: Some(decimal("30918.8156183763")),
+        price_held: false,
+    };
+    Balances {
+        exchange: Venue::Binance,
+        currency: "USD".into(),
+        polled_at: at(60_000),
+        updated_at: Some(at(0)),
+        stale: true,
+        error: Some(PollError { error_type: "timeout".into(), message: "account: no answer within 5000 ms".into() }),
+        total_usd: decimal("30918.8156183763"),
+        balances: vec![row],
+        unpriced: vec!["XYZ".into()],
+        refresh_us: 5_000_123,
+    }
+}
+
+pub(super) fn price_anomaly() -> PriceAnomaly {
+    PriceAnomaly {
+        exchange: Venue::Binance,
+        asset: "BTC".into(),
+        last_good: decimal("61837.63"),
+        seen: decimal("6183.76"),
+        change_pct: decimal("-90.00"),
+        state: AnomalyState::Held,
+        at: at(0),
+    }
+}
+
+pub(super) fn alert() -> Alert {
+    Alert {
+        name: "PortfolioRefreshLatencyHighP95".into(),
+        rule: "portfolio_refresh_p95".into(),
+        revision: 2,
+        scope: scope("exchange", "binance"),
+        state: AlertState::Firing,
+        severity: Some(Severity::Critical),
+        value: Some(4_012.0),
+        threshold: Some(3_000.0),
+        direction: "above".into(),
+        unit: "ms".into(),
+        window_ms: 300_000,
+        samples: 60,
+        at: at(0),
+        since: Some(at(-5_000)),
+        summary: "refresh p95 of binance is 4012 ms, above 3000 ms".into(),
+        cause: "the exchange answers slowly".into(),
+        first_action: "lengthen the refresh interval".into(),
+        permanent_fix: "back-off and fewer parallel calls".into(),
+        runbook: "docs/runbooks/latency.md".into(),
+    }
+}
+
+pub(super) fn breaker_command() -> BreakerCommand {
+    BreakerCommand {
+        exchange: Venue::Btcturk,
+        mode: BreakerMode::Open,
+        actor: "operator".into(),
+        reason: "maintenance announced".into(),
+        at: at(0),
+    }
+}
+
+pub(super) fn parked() -> Parked {
+    Parked {
+        process: "guardrail".into(),
+        reason: "malformed".into(),
+        detail: "malformed tick_batch.v1: unexpected end".into(),
+        stream: "FEED".into(),
+        sequence: 1_234,
+        subject: "market.ticks.binance.BTCUSDT".into(),
+        kind: Some("tick_batch.v1".into()),
+        headers: vec![("Spark-Kind".into(), "tick_batch.v1".into())],
+        payload: vec![0x88, 0xa5, 0x76],
+        payload_bytes: 3,
+        attempts: 1,
+        parked_at: at(0),
+    }
+}
+
+pub(super) fn mark() -> Mark {
+    Mark {
+        venue: Venue::Binance,
+        symbol: "BTCUSDT".into(),
+        bid: decimal("61837.62"),
+        ask: decimal("61837.63"),
+        price: decimal("61837.625"),
+        quote_usd: decimal("1"),
+        received_at: at(-20),
+        feed_sequence: 90_211,
+    }
+}
+
+pub(super) fn order_intent() -> OrderIntent {
+    OrderIntent {
+        order: OrderId::derive("sma-cross", "2024-08-08T23:54:15Z/1"),
+        key: "2024-08-08T23:54:15Z/1".into(),
+        strategy: "sma-cross".into(),
+        actor: "strategy".into(),
+        exchange: Venue::Binance,
+        symbol: "BTCUSDT".into(),
+        side: Side::Buy,
+        order_type: OrderType::Limit,
+        time_in_force: TimeInForce::Gtc,
+        quantity: decimal("0.05"),
+        limit_price: Some(decimal("61840.00")),
+        requested_at: at(0),
+        reason: Some("fast average crossed above the slow one".into()),
+    }
+}
+
+pub(super) fn verdict() -> Verdict {
+    let intent = order_intent();
+    Verdict {
+        order: intent.order.clone(),
+        approved: false,
+        guard: Some(Guard::Exposure),
+        reason: "exposure of binance.BTCUSDT would be 52564.00 usd, above 50000 usd".into(),
+        intent,
+        intent_sequence: 8_812,
+        decided_on: 8_812,
+        decided_at: at(1),
+        expires_at: at(30_001),
+        checks: vec![Check {
+            guard: Guard::Exposure,
+            passed: false,
+            value: Some(decimal("52564.00")),
+            limit: Some(decimal("50000")),
+            unit: "usd".into(),
+            detail: "position 0.7, reserved buys 0.1, this order 0.05 at 61840.00".into(),
+        }],
+        mark: Some(MarkUsed {
+            sequence: 8_801,
+            bid: decimal("61837.62"),
+            ask: decimal("61837.63"),
+            price: decimal("61837.625"),
+            quote_usd: decimal("1"),
+            age_ms: 412,
+        }),
+        limits_sequence: 17,
+        position: decimal("0.7"),
+        reserved_buy: decimal("0.1"),
+        reserved_sell: decimal("0"),
+    }
+}
+
+pub(super) fn timeout() -> Timeout {
+    Timeout { order: order_intent().order, at: at(2_000) }
+}
+
+pub(super) fn order_event() -> OrderEvent {
+    let intent = order_intent();
+    let step = |state, evidence, fill| Step { state, evidence, reason: None, at: at(3), fill };
+    let fill = Fill {
+        trade_id: "3735683259".into(),
+        price: decimal("61837.63"),
+        quantity: decimal("0.05"),
+        fee: decimal("0.00005"),
+        fee_asset: "BTC".into(),
+        is_maker: false,
+        at: at(2),
+    };
+    OrderEvent {
+        client_order_id: intent.order.client_id(),
+        order: intent.order,
+        revision: 1,
+        verdict_sequence: 8_813,
+        mode: TradingMode::Paper,
+        exchange: intent.exchange,
+        symbol: intent.symbol,
+        strategy: intent.strategy,
+        side: intent.side,
+        quantity: intent.quantity,
+        exchange_order_id: Some("28".into()),
+        steps: vec![
+            step(OrderState::Pending, Evidence::Approval, None),
+            step(OrderState::Submitted, Evidence::Paper, None),
+            step(OrderState::Filled, Evidence::Paper, Some(fill)),
+        ],
+        filled: decimal("0.05"),
+        filled_quote: decimal("3091.8815"),
+    }
+}
+
+pub(super) fn instrument_filters() -> InstrumentFilters {
+    let filters = Filters {
+        tick_size: decimal("0.01"),
+        step_size: decimal("0.00001"),
+        quantity_min: decimal("0.00001"),
+        quantity_max: decimal("9000"),
+        notional_min: decimal("5"),
+        market_orders: true,
+    };
+    InstrumentFilters { exchange: Venue::Binance, at: at(0), symbols: BTreeMap::from([("BTCUSDT".to_owned(), filters)]) }
+}
+
+pub(super) fn reconciliation() -> Reconciliation {
+    let invariant = |name: &str, holds, detail: &str| Invariant { name: name.into(), holds, detail: detail.into() };
+    Reconciliation {
+        exchange: Venue::Binance,
+        mode: TradingMode::Live,
+        at: at(0),
+        occasion: "periodic".into(),
+        invariants: vec![
+            invariant("positions", false, "BTC: the ledger says 1.05, binance says 1.00"),
+            invariant("open_orders", true, "2 of 2"),
+            invariant("average_price", true, "within 0.01 %"),
+            invariant("profit_and_loss", true, "sums to the balance change"),
+        ],
+        orphans: vec!["web_8231".into()],
+        baseline: BTreeMap::from([("BTC".to_owned(), decimal("1"))]),
+        halted: Some("positions differ".into()),
+    }
+}
+
+pub(super) fn epoch() -> Epoch {
+    Epoch { process: "risk".into(), holder: "host-1/4711".into(), at: at(0) }
+}
+
+pub(super) fn kill_switch() -> KillSwitch {
+    KillSwitch { on: true, cancel_open: true, actor: "operator".into(), reason: "model misbehaves".into(), at: at(0) }
+}
+
+pub(super) fn limits_command() -> LimitsCommand {
+    let limits = Limits {
+        strategy: BTreeMap::from([(
+            "sma-cross".to_owned(),
+            LimitOverride { notional_usd_max: Some(decimal("2500")), ..LimitOverride::default() },
+        )]),
+        ..Limits::default()
+    };
+    LimitsCommand {
+        limits,
+        source: LimitsSource::Command,
+        actor: "operator".into(),
+        reason: "smaller while we watch".into(),
+        at: at(0),
+    }
+}
+
+pub(super) fn cancel_command() -> CancelCommand {
+    CancelCommand { order: order_intent().order, actor: "operator".into(), reason: "no longer wanted".into(), at: at(0) }
+}
+
+pub(super) fn strategy_command() -> StrategyCommand {
+    StrategyCommand {
+        strategy: "sma-cross".into(),
+        run: true,
+        symbols: vec!["binance.BTCUSDT".into()],
+        actor: "operator".into(),
+        reason: "first day on paper".into(),
+        at: at(0),
+    }
+}
+
+pub(super) fn resume_command() -> ResumeCommand {
+    ResumeCommand {
+        scope: HaltScope::Exchange(Venue::Binance),
+        actor: "operator".into(),
+        reason: "the missing 0.05 BTC was withdrawn by hand".into(),
+        at: at(0),
+    }
+}
