@@ -5,6 +5,7 @@
 //! modules, [`subject`] (where a message travels) and [`catalogue`] (everything in one list, for tools).
 
 pub mod alerts;
+pub mod audit;
 pub mod catalogue;
 pub mod codec;
 pub mod control;

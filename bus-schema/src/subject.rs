@@ -62,6 +62,12 @@ pub const RESUME: &str = "control.resume";
 pub const CANCELS: &str = "control.cancel.>";
 /// Strategies started and stopped: `control.strategy.<strategy>`.
 pub const STRATEGIES: &str = "control.strategy.>";
+/// Places of the LEDGER's hash chain.
+pub const AUDIT_ANCHOR: &str = "audit.anchor";
+/// The LEDGER is what its chain says.
+pub const AUDIT_VERIFIED: &str = "audit.verified";
+/// The LEDGER is damaged.
+pub const AUDIT_DAMAGE: &str = "audit.damage";
 /// Every parked message: `parked.<process>.<stream>.<sequence>`.
 pub const PARKED_ALL: &str = "parked.>";
 

@@ -6,6 +6,7 @@ use schemars::Schema;
 use serde_json::Value;
 
 use crate::alerts::Alert;
+use crate::audit::{AuditAnchor, AuditDamage, AuditVerified};
 use crate::codec::{DecodeError, Kind, Message, decode_payload, encode};
 use crate::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use crate::market::{QuoteBatch, TickBatch};
@@ -249,6 +250,33 @@ pub fn entries() -> Vec<Entry> {
             "Starts or stops a strategy."
         ),
         entry!(ResumeCommand, LEDGER, RESUME, "control.resume", &["operator", "gateway"], resume_command, "Lifts a halt."),
+        entry!(
+            AuditAnchor,
+            LEDGER,
+            subject::AUDIT_ANCHOR,
+            "audit.anchor",
+            &["auditor"],
+            audit_anchor,
+            "A place of the LEDGER's hash chain."
+        ),
+        entry!(
+            AuditVerified,
+            LEDGER,
+            subject::AUDIT_VERIFIED,
+            "audit.verified",
+            &["auditor"],
+            audit_verified,
+            "The whole LEDGER is what its hash chain says."
+        ),
+        entry!(
+            AuditDamage,
+            LEDGER,
+            subject::AUDIT_DAMAGE,
+            "audit.damage",
+            &["auditor"],
+            audit_damage,
+            "The LEDGER is not what its hash chain says; trading stops."
+        ),
         entry!(
             Parked,
             PARKED,

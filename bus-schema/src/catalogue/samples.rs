@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use crate::alerts::{Alert, AlertState, Severity};
+use crate::audit::{AuditAnchor, AuditDamage, AuditVerified, DamageKind};
 use crate::control::{
     BreakerCommand, BreakerMode, CancelCommand, HaltScope, KillSwitch, LimitsCommand, LimitsSource, ResumeCommand,
     StrategyCommand,
@@ -200,6 +201,34 @@ pub(super) fn breaker_command() -> BreakerCommand {
         actor: "operator".into(),
         reason: "maintenance announced".into(),
         at: at(0),
+    }
+}
+
+pub(super) fn audit_anchor() -> AuditAnchor {
+    AuditAnchor { era: 1, sequence: 1_234, hash: "0a".repeat(32), count: 1_234 }
+}
+
+pub(super) fn audit_verified() -> AuditVerified {
+    AuditVerified {
+        era: 2,
+        through: 1_300,
+        head: "f0".repeat(32),
+        count: 1_420,
+        checked_at: at(0),
+        full: true,
+        adopted: false,
+        anchors_unknown: 0,
+    }
+}
+
+pub(super) fn audit_damage() -> AuditDamage {
+    AuditDamage {
+        era: 1,
+        first_bad_sequence: 1_181,
+        kind: DamageKind::Truncated,
+        detail: "the stream ends at 1180, its chain goes on to 1300".into(),
+        advice: "put back a copy of the store that is not older, or accept the damage".into(),
+        found_at: at(0),
     }
 }
 
