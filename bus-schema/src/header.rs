@@ -12,5 +12,7 @@ pub const TRACE_PARENT: &str = "traceparent";
 pub const REPLAY_OF: &str = "Spark-Replay-Of";
 /// Compare-and-set on the subject (the broker's own header).
 pub const EXPECTED_LAST_SUBJECT_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
+/// The other subject whose end [`EXPECTED_LAST_SUBJECT_SEQUENCE`] speaks of: a fence.
+pub const EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 /// Natural key of a decision: of each subject, each revision is stored once.
 pub const REVISION: &str = "Spark-Revision";

@@ -26,5 +26,6 @@ pub mod time;
 pub use codec::{DecodeError, Kind, Message, decode, encode, encode_into};
 pub use decimal::{DecimalColumn, Fixed};
 pub use instrument::{Instrument, InstrumentTable, Venue};
+pub use orders::OrderId;
 pub use rust_decimal::Decimal;
 pub use time::Timestamp;

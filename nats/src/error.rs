@@ -64,6 +64,25 @@ pub enum Error {
     /// nats-server could not be found, fetched or started.
     #[error("nats-server: {0}")]
     Server(String),
+    /// Another holder took over: this one must stop and become a standby.
+    #[error("{process}: another process holds the lease now; this one stops")]
+    Fenced {
+        /// Whose lease.
+        process: String,
+    },
+    /// A stream that never forgets has forgotten.
+    #[error(
+        "{stream} has lost its end: message {sequence} came after {known}; stopping, to decide anew from what is left. \
+         `spark audit verify` says what is missing"
+    )]
+    RolledBack {
+        /// The stream.
+        stream: &'static str,
+        /// What came.
+        sequence: u64,
+        /// What was known.
+        known: u64,
+    },
     /// A file of this crate's configuration (topology, permissions) contradicts itself.
     #[error("{0}")]
     Definition(String),

@@ -2,15 +2,17 @@
 //! checkpoints, parking and the server's launcher. It refuses to know what a message means.
 //!
 //! Read in this order: [`delivery`], [`bus`], [`writer`], [`follower`] (how messages come and go), [`machine`] (what a
-//! decision is), [`run`] (the one loop), [`service`] (what every process gets), then [`server`], [`identities`] and
+//! decision is), [`run`] (the one loop), [`lease`] and `decider` (the loop of the only decider), [`service`] (what every process gets), then [`server`], [`identities`] and
 //! [`topology`] (how the broker itself is set up).
 
 pub mod bus;
 pub mod checkpoint;
+mod decider;
 pub mod delivery;
 mod error;
 pub mod follower;
 pub mod identities;
+pub mod lease;
 pub mod machine;
 mod newest;
 pub mod park;
@@ -24,9 +26,11 @@ pub mod topology;
 pub mod writer;
 
 pub use bus::{Bus, ConnectOptions, Credentials, Meta, PublishError, text};
+pub use decider::run_decider;
 pub use delivery::{Cursor, Delivery};
 pub use error::Error;
 pub use follower::{Follower, Start};
+pub use lease::Lease;
 pub use machine::{Effects, Input, Machine, Reject};
 pub use park::park;
 pub use run::run_machine;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use spark_bus_schema::subject;
 
 use crate::bus::inbox_prefix;
+use crate::lease;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +29,9 @@ pub struct User {
     /// Streams whose single messages and state it may look at.
     #[serde(default)]
     pub read: Vec<String>,
+    /// Whether it runs under a lease: key `<name>` of the bucket `leases`.
+    #[serde(default)]
+    pub lease: bool,
     /// Streams it may set up and look through freely.
     #[serde(default)]
     pub admin: Vec<String>,
@@ -68,6 +72,15 @@ impl User {
                 format!("$JS.API.STREAM.MSG.GET.{stream}"),
                 format!("$JS.API.DIRECT.GET.{stream}"),
                 format!("$JS.API.DIRECT.GET.{stream}.>"),
+            ]);
+        }
+        if self.lease {
+            let key = lease::subject(&self.name);
+            allow.extend([
+                key.clone(),
+                format!("$JS.API.STREAM.INFO.{}", lease::STREAM),
+                format!("$JS.API.STREAM.MSG.GET.{}", lease::STREAM),
+                format!("$JS.API.DIRECT.GET.{}.{key}", lease::STREAM),
             ]);
         }
         for stream in &self.admin {

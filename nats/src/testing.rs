@@ -89,8 +89,16 @@ impl TestBroker {
     /// # Panics
     /// It cannot be made.
     pub async fn service(&self, name: &'static str) -> Service {
+        self.service_in(name, name).await
+    }
+
+    /// As [`TestBroker::service`], in a folder of another name: a second instance of the process.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    pub async fn service_in(&self, name: &'static str, folder: &str) -> Service {
         let bus = self.bus(name).await;
-        Service::start(name, bus, self.dir.join("data").join(name), CancellationToken::new()).expect("service")
+        Service::start(name, bus, self.dir.join("data").join(folder), CancellationToken::new()).expect("service")
     }
 
     /// kill -9.

@@ -34,6 +34,9 @@ struct Declared {
     max_bytes_mib: Option<i64>,
     #[serde(default)]
     work_queue: bool,
+    /// A key-value bucket: the newest message of each subject, nothing else.
+    #[serde(default)]
+    last_per_subject: bool,
     persist_async: bool,
     deny_delete: bool,
 }
@@ -180,7 +183,7 @@ fn config(declared: &Declared, settings: Settings) -> Config {
         max_age: declared.max_age_hours.map_or(Duration::ZERO, |hours| HOUR * u32::try_from(hours).unwrap_or(u32::MAX)),
         max_bytes: declared.max_bytes_mib.map_or(-1, |mib| mib * 1024 * 1024),
         max_messages: -1,
-        max_messages_per_subject: -1,
+        max_messages_per_subject: if declared.last_per_subject { 1 } else { -1 },
         max_consumers: -1,
         max_message_size: -1,
         // FEED and PARKED drop the oldest when they are full; a full LEDGER refuses rather than forgets.
@@ -193,6 +196,7 @@ fn config(declared: &Declared, settings: Settings) -> Config {
         deny_delete: declared.deny_delete,
         deny_purge: declared.deny_delete,
         allow_direct: true,
+        allow_rollup: declared.last_per_subject,
         persist_mode: declared.persist_async.then_some(PersistenceMode::Async),
         ..Default::default()
     }
@@ -219,6 +223,7 @@ fn differences(have: &Config, want: &Config) -> Vec<String> {
     compare("storage", format!("{:?}", have.storage), format!("{:?}", want.storage));
     compare("replicas", have.num_replicas.to_string(), want.num_replicas.to_string());
     compare("duplicate_window", format!("{:?}", have.duplicate_window), format!("{:?}", want.duplicate_window));
+    compare("max_messages_per_subject", have.max_messages_per_subject.to_string(), want.max_messages_per_subject.to_string());
     compare("deny_delete", have.deny_delete.to_string(), want.deny_delete.to_string());
     compare("deny_purge", have.deny_purge.to_string(), want.deny_purge.to_string());
     compare("allow_direct", have.allow_direct.to_string(), want.allow_direct.to_string());

@@ -36,6 +36,18 @@ pub struct SubjectWriter {
 }
 
 impl SubjectWriter {
+    /// A writer that knows the end already: the sequence of the last message, 0 when nothing is stored there yet.
+    #[must_use]
+    pub fn at(bus: Bus, stream: &'static str, subject: String, last: u64) -> Self {
+        Self { bus, stream, subject, last }
+    }
+
+    /// Sequence of the last message, as this writer knows it.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Finds the end of the subject; waits while the broker is away.
     ///
     /// # Errors
