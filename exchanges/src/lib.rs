@@ -1,11 +1,11 @@
 //! The thin REST edge to the exchanges: protocols, signing, limits, clock skew, and errors that say what happened.
 //!
 //! It refuses to know the bus, the portfolio, orders' meaning and every strategy: it turns one question into one signed
-//! HTTP request, retried within bounds, and the answer into exact typed values.
+//! HTTP request, retried within bounds (an order: never), and the answer into exact typed values.
 //!
 //! Read in this order: [`config`], [`error`] (how failures are classified), [`decimal`] and [`signing`] (pure),
 //! [`limiter`], [`breaker`], [`retry`], [`clock`] (pure, time passed in), `http` (one request), [`caller`] (the loop
-//! around it that applies all of them), and the two clients [`binance`] and [`btcturk`].
+//! around it that applies all of them), the two clients [`binance`] and [`btcturk`], and [`orders`], their order side.
 
 pub mod binance;
 pub mod breaker;
@@ -17,6 +17,7 @@ pub mod decimal;
 pub mod error;
 mod http;
 pub mod limiter;
+pub mod orders;
 pub mod retry;
 pub mod signing;
 
