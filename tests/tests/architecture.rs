@@ -42,10 +42,12 @@ const PROCESSORS: &[&str] = &["feed", "portfolio", "guardrail", "exchange-sim"];
 fn dependency_arrows_point_only_where_the_design_says() {
     let allowed = |from: &str, to: &str| match from {
         "bus-schema" => false,
-        "nats" | "exchanges" => to == "bus-schema",
+        "nats" | "exchanges" | "ledger" => to == "bus-schema",
         "exchange-sim" => false,
         "feed" | "portfolio" => matches!(to, "nats" | "bus-schema" | "exchanges"),
-        from if PROCESSORS.contains(&from) || from == "gateway" => matches!(to, "nats" | "bus-schema"),
+        "risk" | "gateway" => matches!(to, "nats" | "bus-schema" | "ledger"),
+        "executor" => matches!(to, "nats" | "bus-schema" | "ledger" | "exchanges"),
+        from if PROCESSORS.contains(&from) => matches!(to, "nats" | "bus-schema"),
         "cli" => to != "tests",
         "tests" => true,
         other => panic!("{other} is a new crate: give it its arrows here, in ARCHITECTURE.md and in docs/adr"),
@@ -74,6 +76,19 @@ fn the_schema_crate_knows_no_clock_no_io_and_no_runtime() {
     }
     for (path, text) in sources("bus-schema/src") {
         for word in ["SystemTime", "Instant::now", "std::fs", "std::net", "std::thread"] {
+            assert!(!text.contains(word), "{path} uses {word}");
+        }
+    }
+}
+
+#[test]
+fn the_ledger_crate_knows_no_clock_no_io_and_no_floats() {
+    let manifest = read("ledger/Cargo.toml");
+    for word in ["tokio", "async-nats", "spark-nats", "reqwest"] {
+        assert!(!manifest.contains(word), "ledger depends on {word}");
+    }
+    for (path, text) in sources("ledger/src") {
+        for word in ["SystemTime", "Instant::now", "std::fs", "std::net", "std::thread", "f64", "HashMap", "HashSet"] {
             assert!(!text.contains(word), "{path} uses {word}");
         }
     }

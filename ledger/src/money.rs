@@ -1,0 +1,122 @@
+//! Exact arithmetic. `Decimal`'s operators panic on overflow, and its checked ones round silently where digits run out;
+//! these do neither: a result is exact, or it is refused.
+
+use rust_decimal::{Decimal, RoundingStrategy};
+
+/// Decimals of a quotient.
+pub const DIVISION_DECIMALS: u32 = 12;
+
+/// The exact result needs more than the 28 digits (96 bits, 28 decimals) that a decimal holds, or is a division by zero.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{left} {operator} {right} has no exact decimal")]
+pub struct Inexact {
+    /// The first operand.
+    pub left: Decimal,
+    /// `+`, `-`, `×` or `÷`.
+    pub operator: char,
+    /// The second operand.
+    pub right: Decimal,
+}
+
+/// `left + right`, exact.
+///
+/// # Errors
+/// [`Inexact`].
+pub fn add(left: Decimal, right: Decimal) -> Result<Decimal, Inexact> {
+    sum(left, right).ok_or(Inexact { left, operator: '+', right })
+}
+
+/// `left - right`, exact.
+///
+/// # Errors
+/// [`Inexact`].
+pub fn sub(left: Decimal, right: Decimal) -> Result<Decimal, Inexact> {
+    sum(left, -right).ok_or(Inexact { left, operator: '-', right })
+}
+
+/// `left × right`, exact. Also refuses a product that needs more than 38 digits before its trailing zeros are dropped.
+///
+/// # Errors
+/// [`Inexact`].
+pub fn mul(left: Decimal, right: Decimal) -> Result<Decimal, Inexact> {
+    let product = |left: Decimal, right: Decimal| {
+        let mantissa = left.mantissa().checked_mul(right.mantissa())?;
+        fit(mantissa, left.scale() + right.scale())
+    };
+    product(left, right).or_else(|| product(left.normalize(), right.normalize())).ok_or(Inexact { left, operator: '×', right })
+}
+
+/// `left ÷ right`, **rounded** half to even at [`DIVISION_DECIMALS`] decimals (at fewer where the quotient has more than
+/// 16 digits before the point). For averages and percentages; never for what must add up.
+///
+/// # Errors
+/// [`Inexact`] for a division by zero and for a quotient above 7.9 × 10²⁸.
+pub fn div_rounded(left: Decimal, right: Decimal) -> Result<Decimal, Inexact> {
+    let quotient = left.checked_div(right).ok_or(Inexact { left, operator: '÷', right })?;
+    Ok(quotient.round_dp_with_strategy(DIVISION_DECIMALS, RoundingStrategy::MidpointNearestEven).normalize())
+}
+
+fn sum(left: Decimal, right: Decimal) -> Option<Decimal> {
+    let total = |left: Decimal, right: Decimal| {
+        let scale = left.scale().max(right.scale());
+        let aligned = |value: Decimal| value.mantissa().checked_mul(10_i128.checked_pow(scale - value.scale())?);
+        fit(aligned(left)?.checked_add(aligned(right)?)?, scale)
+    };
+    total(left, right).or_else(|| total(left.normalize(), right.normalize()))
+}
+
+/// `mantissa × 10^-scale` as a decimal, trailing zeros dropped where they do not fit; none when digits would be lost.
+fn fit(mut mantissa: i128, mut scale: u32) -> Option<Decimal> {
+    loop {
+        if let Ok(value) = Decimal::try_from_i128_with_scale(mantissa, scale) {
+            return Some(value);
+        }
+        if scale == 0 || mantissa % 10 != 0 {
+            return None;
+        }
+        mantissa /= 10;
+        scale -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn d(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn results_are_exact_or_refused() {
+        let check = |operation: fn(Decimal, Decimal) -> Result<Decimal, Inexact>, left: &str, right: &str, want: Option<&str>| {
+            assert_eq!(operation(d(left), d(right)).ok(), want.map(d), "{left} {right}");
+        };
+        check(add, "0.1", "0.2", Some("0.3"));
+        check(add, "1000000000000", "0.00000001", Some("1000000000000.00000001"));
+        check(sub, "0.00000001", "1000000000000", Some("-999999999999.99999999"));
+        check(mul, "1000000000000", "0.00000001", Some("10000"));
+        check(mul, "1000000000000", "1000000000000", Some("1000000000000000000000000"));
+        check(mul, "0.00000001", "0.00000001", Some("0.0000000000000001"));
+        check(mul, "0.00000001", "-1000000000000", Some("-10000"));
+        check(mul, "1000000000000.00000000", "1000000000000.00000000", Some("1000000000000000000000000"));
+        // 10^12 + 10^-18 needs 31 digits: `Decimal::checked_add` gives 10^12 without a word.
+        check(add, "1000000000000", "0.000000000000000001", None);
+        assert_eq!(d("1000000000000").checked_add(d("0.000000000000000001")), Some(d("1000000000000")));
+        // So does `checked_mul` with 30 decimals.
+        check(mul, "0.000000000000001", "0.000000000000001", None);
+        assert_eq!(d("0.000000000000001").checked_mul(d("0.000000000000001")), Some(Decimal::ZERO));
+        check(mul, "79228162514264337593543950335", "2", None);
+        check(add, "79228162514264337593543950335", "1", None);
+        check(sub, "-79228162514264337593543950335", "1", None);
+        check(div_rounded, "1", "3", Some("0.333333333333"));
+        check(div_rounded, "2", "3", Some("0.666666666667"));
+        check(div_rounded, "1", "0", None);
+        check(div_rounded, "79228162514264337593543950335", "0.1", None);
+    }
+
+    #[test]
+    fn a_refusal_names_both_operands() {
+        assert_eq!(mul(Decimal::MAX, d("2")).unwrap_err().to_string(), "79228162514264337593543950335 × 2 has no exact decimal");
+    }
+}
