@@ -1,0 +1,218 @@
+//! The process: quotes and the LEDGER in, marks out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use spark_bus_schema::market::QuoteBatch;
+use spark_bus_schema::marks::Mark;
+use spark_bus_schema::subject::{self, FEED, LEDGER};
+use spark_bus_schema::telemetry::ProcessState;
+use spark_bus_schema::{DecodeError, InstrumentTable};
+use spark_nats::{Bus, Delivery, Follower, Meta, PublishError, Resume, Service, Start, now, park, text};
+
+use crate::Symbol;
+use crate::config::Config;
+use crate::interest::{Event, Interest};
+use crate::marks::{Marks, Withheld};
+
+/// How often it is looked for marks that have become due.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A mark that is not stored after this is given up for a newer one.
+const STORE_LIMIT: Duration = Duration::from_secs(1);
+/// How often withheld marks are complained about.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// Why the process stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker or the checkpoint failed.
+    #[error("make marks")]
+    Bus(#[source] spark_nats::Error),
+    /// A mark may not be stored.
+    #[error("publish on {subject}")]
+    Publish {
+        /// Where to.
+        subject: String,
+        /// Why.
+        #[source]
+        source: PublishError,
+    },
+    /// A saved state cannot be used by this build.
+    #[error("saved state: {0}; move checkpoint.sqlite away to start from the LEDGER again")]
+    State(String),
+    /// A reader ended, which it never should.
+    #[error("the reader of {0} ended")]
+    ReaderEnded(&'static str),
+}
+
+/// Runs until the service is told to stop. `instruments` says which quote currency a symbol has.
+///
+/// # Errors
+/// [`Error`]; a broker that is away is waited for and is none.
+pub async fn run(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
+    let Some((resume, state)) = Resume::open(&service, LEDGER).await.map_err(Error::Bus)? else { return Ok(()) };
+    let mut interest = Interest::new(config.always());
+    if let Some(state) = state {
+        interest.load(&state).map_err(Error::State)?;
+    }
+    let mut process = Process {
+        marks: Marks::new(&config, instruments),
+        interest,
+        resume,
+        is_caught_up: false,
+        storing: FuturesUnordered::new(),
+        published: service.status.counter("spark_marks_total"),
+        missing: HashMap::new(),
+        service: &service,
+    };
+    let outcome = tokio::select! {
+        () = service.shutdown.cancelled() => Ok(()),
+        outcome = process.follow() => outcome,
+    };
+    outcome?;
+    process.save(true)
+}
+
+struct Process<'a> {
+    service: &'a Service,
+    marks: Marks,
+    interest: Interest,
+    resume: Resume,
+    /// The LEDGER has been read to its end once: before that, positions and orders of the past are not all known.
+    is_caught_up: bool,
+    /// Marks on their way: of each symbol one at most, because none lives longer than the time between two.
+    storing: FuturesUnordered<BoxFuture<'static, Result<bool, Error>>>,
+    published: Arc<AtomicU64>,
+    /// Wanted symbols that no mark can be made of, why, and when that was said.
+    missing: HashMap<Symbol, (Withheld, Instant)>,
+}
+
+impl Process<'_> {
+    async fn follow(&mut self) -> Result<(), Error> {
+        let (bus, name) = (&self.service.bus, self.service.name);
+        let quotes = vec![subject::QUOTES.to_owned()];
+        let mut feed = Follower::start(bus.clone(), name, FEED, quotes, Start::LastPerSubject);
+        let subjects = Event::SUBJECTS.iter().map(|&subject| subject.to_owned()).collect();
+        let mut ledger = Follower::start(bus.clone(), name, LEDGER, subjects, self.resume.start());
+        self.service.status.set(ProcessState::Running, None);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                batch = ledger.next() => self.decisions(batch.ok_or(Error::ReaderEnded(LEDGER))?).await?,
+                batch = feed.next() => self.quotes(batch.ok_or(Error::ReaderEnded(FEED))?).await?,
+                Some(stored) = self.storing.next() => {
+                    if stored? {
+                        self.published.fetch_add(1, Ordering::Relaxed);
+                        metrics::counter!("spark_marks_total").increment(1);
+                    }
+                }
+                _ = look.tick() => {
+                    self.is_caught_up |= ledger.is_caught_up();
+                    self.look();
+                    self.save(false)?;
+                }
+            }
+        }
+    }
+
+    /// Messages of the LEDGER; an intent gets its mark at once.
+    async fn decisions(&mut self, batch: Vec<Delivery>) -> Result<(), Error> {
+        for delivery in batch {
+            match Event::decode(&delivery) {
+                Ok(event) => {
+                    if let Some(symbol) = self.interest.apply(delivery.stored_at, event, now()) {
+                        self.mark(&symbol);
+                    }
+                }
+                Err(error) => set_aside(self.service, &delivery, &error).await?,
+            }
+            self.resume.taken(&delivery);
+        }
+        Ok(())
+    }
+
+    async fn quotes(&mut self, batch: Vec<Delivery>) -> Result<(), Error> {
+        for delivery in batch {
+            match delivery.decode::<QuoteBatch>() {
+                Ok(quotes) => {
+                    self.marks.quotes(&quotes, delivery.sequence);
+                    // Somebody waits for the first quote of this symbol; everything else has time until the next look.
+                    let symbol = (quotes.venue, quotes.symbol);
+                    if self.interest.is_asked(&symbol) {
+                        self.mark(&symbol);
+                    }
+                }
+                Err(error) => set_aside(self.service, &delivery, &error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) {
+        let now = now();
+        self.interest.expire(now);
+        if self.is_caught_up {
+            for mark in self.marks.due(now, &self.interest) {
+                self.store(mark);
+            }
+        }
+    }
+
+    fn mark(&mut self, symbol: &Symbol) {
+        if let Some(mark) = self.marks.due_of(symbol, now(), &self.interest) {
+            self.store(mark);
+        }
+    }
+
+    fn store(&mut self, mark: Result<Mark, (Symbol, Withheld)>) {
+        match mark {
+            Ok(mark) => {
+                self.missing.remove(&(mark.venue, mark.symbol.clone()));
+                self.storing.push(Box::pin(store(self.service.bus.clone(), mark)));
+            }
+            Err((symbol, why)) => self.withheld(symbol, why),
+        }
+    }
+
+    /// Says once, and again while it lasts, that somebody needs a mark that cannot be made.
+    fn withheld(&mut self, symbol: Symbol, why: Withheld) {
+        let told = self.missing.get(&symbol).is_some_and(|(said, at)| *said == why && at.elapsed() < COMPLAIN_EVERY);
+        if told {
+            return;
+        }
+        metrics::counter!("spark_marks_withheld_total", "reason" => why.as_str()).increment(1);
+        tracing::warn!(venue = %symbol.0, symbol = symbol.1, reason = why.as_str(), "a mark is wanted and cannot be made");
+        self.missing.insert(symbol, (why, Instant::now()));
+    }
+
+    fn save(&mut self, at_once: bool) -> Result<(), Error> {
+        let state = || self.interest.save();
+        let saved = if at_once { self.resume.save(state) } else { self.resume.save_when_due(state) };
+        saved.map_err(Error::Bus)
+    }
+}
+
+async fn set_aside(service: &Service, delivery: &Delivery, error: &DecodeError) -> Result<(), Error> {
+    park(&service.bus, service.name, delivery, error.reason(), &text(error)).await.map_err(Error::Bus)
+}
+
+/// Stores one mark; false when it was not stored in time.
+async fn store(bus: Bus, mark: Mark) -> Result<bool, Error> {
+    let subject = subject::mark(mark.venue, &mark.symbol);
+    let cause = Some(format!("{FEED}:{}", mark.feed_sequence));
+    let stored = tokio::time::timeout(STORE_LIMIT, bus.publish(&subject, &mark, Meta { msg_id: None, cause })).await;
+    match stored {
+        Ok(Ok(_)) => Ok(true),
+        Ok(Err(source)) => Err(Error::Publish { subject, source }),
+        Err(_) => {
+            metrics::counter!("spark_marks_withheld_total", "reason" => "not_stored").increment(1);
+            Ok(false)
+        }
+    }
+}
