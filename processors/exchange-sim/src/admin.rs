@@ -12,6 +12,8 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::admin_market;
+use crate::admin_orders;
 use crate::config::Venue;
 use crate::fault::Fault;
 use crate::units::fixed;
@@ -24,6 +26,8 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .route("/sim/faults/{id}", delete(remove))
         .route("/sim/state", get(state))
         .route("/sim/replay", get(replay))
+        .route("/sim/market", post(admin_market::pin))
+        .merge(admin_orders::router())
         .with_state(world)
 }
 

@@ -227,6 +227,16 @@ pub struct Config {
     pub replay: Replay,
     /// Request weight an address may use in a minute at Binance.
     pub binance_weight_per_min: u32,
+    /// Unfilled orders that the account may place in ten seconds at Binance.
+    pub binance_orders_per_10_s: u32,
+    /// Unfilled orders that the account may place in a day at Binance.
+    pub binance_orders_per_day: u32,
+    /// Submits, and as many cancels, that an address may make in a second at BTCTurk.
+    pub btcturk_orders_per_s: u32,
+    /// Submits, and as many cancels, that an address may make in a minute at BTCTurk.
+    pub btcturk_orders_per_min: u32,
+    /// Time from the acceptance of a cancel to its effect at BTCTurk, ms.
+    pub btcturk_cancel_ms: u64,
     /// WebSocket connections an address may open in five minutes at Binance; 0 is no limit.
     pub binance_connects_per_5_min: u32,
     /// WebSocket connections an address may open in a minute at BTCTurk; 0 is no limit.
@@ -261,6 +271,11 @@ impl Default for Config {
             btcturk_account: demo::btcturk(),
             replay: Replay::default(),
             binance_weight_per_min: 6_000,
+            binance_orders_per_10_s: 100,
+            binance_orders_per_day: 200_000,
+            btcturk_orders_per_s: 10,
+            btcturk_orders_per_min: 300,
+            btcturk_cancel_ms: 100,
             binance_connects_per_5_min: 300,
             btcturk_connects_per_min: 15,
             time_scale: 1.0,

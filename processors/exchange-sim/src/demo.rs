@@ -1,4 +1,4 @@
-//! The demo: markets of both exchanges and one account at each, opened by a key that cannot trade.
+//! The demo: markets of both exchanges and one account at each, opened by a key that cannot trade and by one that can.
 
 use rust_decimal::Decimal;
 
@@ -12,6 +12,15 @@ pub const DEMO_BINANCE_SECRET: &str = "demoBinanceSecretReadOnly0000000000000000
 pub const DEMO_BTCTURK_KEY: &str = "00000000-dead-4bee-8fee-demo00000001";
 /// Its secret, base64 as BTCTurk gives them out: not a secret, it opens nothing but the simulator.
 pub const DEMO_BTCTURK_SECRET: &str = "ZGVtby1idGN0dXJrLXNlY3JldC1yZWFkLW9ubHktMDE=";
+
+/// Key of the demo account at the simulated Binance that may trade.
+pub const DEMO_BINANCE_TRADE_KEY: &str = "demoBinanceKeyTrading00000000000000000000000000000000000000000AA";
+/// Its secret: not a secret, it opens nothing but the simulator.
+pub const DEMO_BINANCE_TRADE_SECRET: &str = "demoBinanceSecretTrading000000000000000000000000000000000000000A";
+/// Key of the demo account at the simulated BTCTurk that may trade.
+pub const DEMO_BTCTURK_TRADE_KEY: &str = "00000000-dead-4bee-8fee-demo00000002";
+/// Its secret, base64 as BTCTurk gives them out: not a secret, it opens nothing but the simulator.
+pub const DEMO_BTCTURK_TRADE_SECRET: &str = "ZGVtby1idGN0dXJrLXNlY3JldC10cmFkaW5nLTAwMDI=";
 
 /// Assets in August 2024, when the recording beside the tests was made.
 pub(crate) fn assets() -> Vec<AssetConfig> {
@@ -58,12 +67,12 @@ pub(crate) fn markets() -> Vec<MarketConfig> {
     ]
 }
 
-fn account(key: &str, secret: &str, balances: &[(&str, i64, u32, i64, u32)]) -> AccountConfig {
+fn account(keys: [(&str, &str, bool); 2], balances: &[(&str, i64, u32, i64, u32)]) -> AccountConfig {
     let holding = |(asset, free, free_scale, locked, locked_scale): &(&str, i64, u32, i64, u32)| {
         ((*asset).to_owned(), Holding { free: Decimal::new(*free, *free_scale), locked: Decimal::new(*locked, *locked_scale) })
     };
     AccountConfig {
-        keys: vec![ApiKey { key: key.to_owned(), secret: secret.into(), can_trade: false }],
+        keys: keys.map(|(key, secret, can_trade)| ApiKey { key: key.to_owned(), secret: secret.into(), can_trade }).to_vec(),
         balances: balances.iter().map(holding).collect(),
     }
 }
@@ -71,8 +80,7 @@ fn account(key: &str, secret: &str, balances: &[(&str, i64, u32, i64, u32)]) -> 
 /// The demo account at Binance.
 pub(crate) fn binance() -> AccountConfig {
     account(
-        DEMO_BINANCE_KEY,
-        DEMO_BINANCE_SECRET,
+        [(DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, false), (DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, true)],
         &[
             ("BTC", 42_183_500, 8, 1_500_000, 8),
             ("ETH", 61_204, 4, 0, 0),
@@ -87,8 +95,7 @@ pub(crate) fn binance() -> AccountConfig {
 /// The demo account at BTCTurk.
 pub(crate) fn btcturk() -> AccountConfig {
     account(
-        DEMO_BTCTURK_KEY,
-        DEMO_BTCTURK_SECRET,
+        [(DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET, false), (DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET, true)],
         &[
             ("BTC", 1_502_240_011, 10, 0, 0),
             ("ETH", 220_000_000, 8, 10_000_000, 8),

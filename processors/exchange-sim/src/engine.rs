@@ -1,6 +1,6 @@
 //! Drives the seeded market by the wall clock and tells what happens to who listens.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::candles::Candle;
 use crate::config::Venue;
 use crate::error::Error;
 use crate::live::{Symbol, TradeRow};
-use crate::market::{Event, PastMinute, STEP_MS, Universe};
+use crate::market::{Event, Market, PastMinute, STEP_MS, Side, Universe};
 use crate::units;
 use crate::world::{World, clock_ms};
 
@@ -55,8 +55,11 @@ impl Engine {
 
     fn step(&mut self, world: &World, now_ms: i64, tell: bool) {
         let symbols = &self.symbols;
+        for (symbol, market) in symbols.iter().zip(self.universe.markets()).filter(|(symbol, _)| symbol.motion.take_stale()) {
+            catch_up(world, symbol, market);
+        }
         self.universe.step(|index, event| {
-            if let Some(symbol) = symbols.get(index).filter(|symbol| !symbol.replayed) {
+            if let Some(symbol) = symbols.get(index).filter(|symbol| !symbol.replayed && !symbol.motion.is_frozen()) {
                 happen(world, symbol, event, now_ms, tell);
             }
         });
@@ -97,7 +100,12 @@ impl Engine {
         if step.is_multiple_of(STEPS_PER_SECOND) {
             let now = clock_ms();
             for symbol in self.symbols.iter().filter(|symbol| !symbol.replayed) {
-                symbol.live().candles.advance(now);
+                let mut live = symbol.live();
+                live.candles.advance(now);
+                // A market that a test holds still has a price all the same.
+                if symbol.motion.is_frozen() {
+                    world.show_top(symbol, &mut live);
+                }
             }
             self.tell_klines(world, step.is_multiple_of(2 * STEPS_PER_SECOND));
         }
@@ -131,6 +139,22 @@ impl Engine {
     }
 }
 
+/// After a freeze: the book becomes the market's again.
+fn catch_up(world: &World, symbol: &Symbol, market: &Market) {
+    let mut live = symbol.live();
+    for side in [Side::Bid, Side::Ask] {
+        let (old, new): (BTreeMap<i64, i64>, BTreeMap<i64, i64>) =
+            (live.book.levels(side).collect(), market.levels(side).collect());
+        for price in old.keys().filter(|price| !new.contains_key(price)) {
+            live.change(side, *price, 0);
+        }
+        for (price, quantity) in new.iter().filter(|(price, quantity)| old.get(price) != Some(quantity)) {
+            live.change(side, *price, *quantity);
+        }
+    }
+    world.show_top(symbol, &mut live);
+}
+
 fn remember(symbol: &Symbol, past: &[PastMinute], end_ms: i64) {
     let end = end_ms - end_ms.rem_euclid(60_000);
     let mut live = symbol.live();
@@ -159,6 +183,9 @@ fn happen(world: &World, symbol: &Symbol, event: Event, now_ms: i64, tell: bool)
     // Told under the lock: whoever joins under it misses nothing and sees nothing twice.
     let mut live = symbol.live();
     let trade = Symbol::apply(&mut live, venue, event, now_ms);
+    if tell && !matches!(event, Event::Level { .. }) {
+        world.market_moved(symbol, &mut live, &event);
+    }
     match (venue, event) {
         (Venue::Binance, Event::Trade { last_of_order, .. }) => {
             let Some(trade) = trade else { return };

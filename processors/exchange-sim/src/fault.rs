@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Venue;
+use crate::orders::Fate;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,31 @@ pub enum Kind {
     ClockSkew,
     /// `key`, or every key of the exchange, is unknown.
     RevokeKey,
+    /// An order call (`method`, default `POST`) is not executed, and its answer is lost: the connection is closed, or the status `code`
+    /// is answered.
+    LostBefore,
+    /// An order call (`method`, default `POST`) is executed, and its answer is lost in the same way.
+    LostAfter,
+    /// The next order is refused, with `body` if given (`{"code":…,"msg":"…"}`), else for its balance. With `late` it is accepted
+    /// first and refused then.
+    Reject,
+    /// Of the next order `share` is filled (default half), whatever the market says, and the rest expires.
+    PartExpire,
+    /// Before the next cancel takes effect `share` of what is left (default all) is filled at the order's price.
+    CancelRace,
+    /// Frames are sent twice.
+    Duplicate,
+}
+
+/// What asks whether a fault of an order strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strike {
+    /// A new order, before anything.
+    Reject,
+    /// A new order that was accepted.
+    Fate,
+    /// A cancel.
+    Cancel,
 }
 
 /// How an answer or a frame is broken.
@@ -60,6 +87,18 @@ pub enum Place {
     Between,
 }
 
+/// An HTTP method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// Reads.
+    Get,
+    /// Places.
+    Post,
+    /// Cancels.
+    Delete,
+}
+
 /// One fault: what, where, for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,10 +110,10 @@ pub struct Fault {
     /// `delay`: how late. `clock_skew`: how far ahead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ms: Option<i64>,
-    /// `status`: HTTP status, 400 to 599.
+    /// `status`, and if wished `lost_before` and `lost_after`: HTTP status, 400 to 599.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<u16>,
-    /// `status`: body, a text or any JSON. Without: the exchange's usual one.
+    /// `status`, `reject`: body, a text or any JSON. Without: the exchange's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
     /// `status`: seconds in the header `Retry-After`.
@@ -89,6 +128,15 @@ pub struct Fault {
     /// `revoke_key`: the key; without, all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// `part_expire`, `cancel_race`: the part that is filled, above 0 and at most 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Decimal>,
+    /// `reject`: after the order was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<bool>,
+    /// Only requests with this HTTP method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// Only requests whose path begins so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -123,12 +171,38 @@ impl Fault {
             variant: None,
             place: None,
             key: None,
+            share: None,
+            late: None,
+            method: None,
             path: None,
             stream: None,
             symbol: None,
             for_ms: None,
             n: None,
             probability: None,
+        }
+    }
+
+    /// `share`, or this.
+    pub(crate) fn share_or(&self, usual: Decimal) -> Decimal {
+        self.share.unwrap_or(usual)
+    }
+
+    /// What an order fault of [`Strike::Fate`] does.
+    pub(crate) fn fate(&self) -> Fate {
+        match self.kind {
+            Kind::PartExpire => Fate::PartThenExpire(self.share_or(Decimal::new(5, 1))),
+            _ => Fate::RejectLate,
+        }
+    }
+
+    /// Whether it strikes where this asks.
+    pub(crate) fn is_of(&self, strike: Strike) -> bool {
+        let late = self.late == Some(true);
+        match strike {
+            Strike::Reject => self.kind == Kind::Reject && !late,
+            Strike::Fate => self.kind == Kind::PartExpire || (self.kind == Kind::Reject && late),
+            Strike::Cancel => self.kind == Kind::CancelRace,
         }
     }
 
@@ -174,20 +248,25 @@ impl Fault {
             _ => Ok(()),
         };
         needs("ms", self.ms.is_some(), &[Kind::Delay, Kind::ClockSkew])?;
-        needs("code", self.code.is_some(), &[Kind::Status])?;
+        if self.kind == Kind::Status {
+            needs("code", self.code.is_some(), &[Kind::Status])?;
+        }
         needs("variant", self.variant.is_some(), &[Kind::Garbage])?;
         let only = |name: &str, present: bool, of: &[Kind]| if present { needs(name, true, of) } else { Ok(()) };
-        only("body", self.body.is_some(), &[Kind::Status])?;
+        let frames = [Kind::Delay, Kind::Cut, Kind::Freeze, Kind::Skip, Kind::Garbage, Kind::Duplicate];
+        let requests = [Kind::Delay, Kind::Status, Kind::Drop, Kind::Garbage, Kind::LostBefore, Kind::LostAfter];
+        let orders = [Kind::Reject, Kind::PartExpire, Kind::CancelRace];
+        only("code", self.code.is_some(), &[Kind::Status, Kind::LostBefore, Kind::LostAfter])?;
+        only("body", self.body.is_some(), &[Kind::Status, Kind::Reject])?;
         only("retry_after", self.retry_after.is_some(), &[Kind::Status])?;
         only("place", self.place.is_some(), &[Kind::Garbage])?;
         only("key", self.key.is_some(), &[Kind::RevokeKey])?;
-        only("path", self.path.is_some(), &[Kind::Delay, Kind::Status, Kind::Drop, Kind::Garbage])?;
-        only("stream", self.stream.is_some(), &[Kind::Delay, Kind::Cut, Kind::Freeze, Kind::Skip, Kind::Garbage])?;
-        only(
-            "symbol",
-            self.symbol.is_some(),
-            &[Kind::Delay, Kind::Status, Kind::Drop, Kind::Cut, Kind::Freeze, Kind::Skip, Kind::Garbage],
-        )?;
+        only("share", self.share.is_some(), &[Kind::PartExpire, Kind::CancelRace])?;
+        only("late", self.late.is_some(), &[Kind::Reject])?;
+        only("method", self.method.is_some(), &requests)?;
+        only("path", self.path.is_some(), &requests)?;
+        only("stream", self.stream.is_some(), &frames)?;
+        only("symbol", self.symbol.is_some(), &[&frames[..], &requests, &orders].concat())?;
         // These hold for as long as they are set; there is no single strike to count or to roll dice for.
         let lasting = matches!(self.kind, Kind::Freeze | Kind::ClockSkew);
         for (name, present) in [("probability", self.probability.is_some()), ("n", self.n.is_some())] {
@@ -201,10 +280,14 @@ impl Fault {
         within("ms", self.kind != Kind::Delay || self.ms.is_none_or(|ms| (1..=600_000).contains(&ms)))?;
         within("ms", self.kind != Kind::ClockSkew || self.ms.is_none_or(|ms| ms.unsigned_abs() <= 86_400_000))?;
         within("code", self.code.is_none_or(|code| (400..=599).contains(&code)))?;
+        within("share", self.share.is_none_or(|share| share > Decimal::ZERO && share <= Decimal::ONE))?;
         within("probability", self.probability.is_none_or(|share| share > 0.0 && share <= 1.0))?;
         within("n", self.n != Some(0))?;
         within("for_ms", self.for_ms != Some(0))?;
-        if self.path.is_some() && self.stream.is_some() {
+        if self.late == Some(true) && self.body.is_some() {
+            return Err(Invalid::new("body", "means nothing with `late`: the order was answered before; leave it out"));
+        }
+        if (self.path.is_some() || self.method.is_some()) && self.stream.is_some() {
             return Err(Invalid::new("stream", "a fault has a `path` (requests) or a `stream` (WebSocket), not both"));
         }
         if self.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
@@ -214,9 +297,12 @@ impl Fault {
     }
 }
 
-const FIELDS: [(&str, &str); 15] = [
+const FIELDS: [(&str, &str); 18] = [
     ("exchange", "binance, btcturk"),
-    ("kind", "delay, status, drop, cut, freeze, skip, garbage, clock_skew, revoke_key"),
+    (
+        "kind",
+        "delay, status, drop, cut, freeze, skip, duplicate, garbage, clock_skew, revoke_key, lost_before, lost_after, reject, part_expire, cancel_race",
+    ),
     ("ms", "a whole number: 1 to 600000 for delay, -86400000 to 86400000 for clock_skew"),
     ("code", "an HTTP status from 400 to 599"),
     ("body", "a text or any JSON"),
@@ -224,8 +310,14 @@ const FIELDS: [(&str, &str); 15] = [
     ("variant", "bad_json, truncated, nan, negative, missing_field, huge"),
     ("place", "instead, between"),
     ("key", "an API key"),
+    ("share", "a decimal in quotes above 0, at most 1, such as \"0.5\""),
+    ("late", "true, false"),
+    ("method", "GET, POST, DELETE"),
     ("path", "the beginning of a path such as /api/v3/account"),
-    ("stream", "a stream such as btcusdt@trade or trade:BTCTRY, or a kind of stream such as trade"),
+    (
+        "stream",
+        "a stream such as btcusdt@trade or trade:BTCTRY, a kind of stream such as trade, or userData for all that is told of an account",
+    ),
     ("symbol", "a symbol such as BTCUSDT"),
     ("for_ms", "a whole number of ms above 0"),
     ("n", "a whole number above 0"),

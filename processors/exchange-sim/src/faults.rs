@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::config::Venue;
-use crate::fault::{Fault, Kind, Listed, Place, Variant};
+use crate::fault::{Fault, Kind, Listed, Method, Place, Strike, Variant};
 use crate::market::Rng;
 
 /// Faults listed at once; the oldest that are over are forgotten first.
 const LISTED_MAX: usize = 256;
+
+/// Stream of everything that is told of an account, and its kinds.
+pub(crate) const USER_DATA: &str = "userData";
+const ACCOUNT_CHANNELS: [&str; 9] =
+    [USER_DATA, "executionReport", "outboundAccountPosition", "balanceUpdate", "423", "441", "451", "452", "453"];
 
 #[derive(Debug)]
 struct Active {
@@ -40,10 +45,11 @@ impl Active {
     }
 
     fn wants_stream(&self, topic: &str) -> bool {
-        self.fault
-            .stream
-            .as_deref()
-            .is_none_or(|wanted| topic.eq_ignore_ascii_case(wanted) || channel(topic).eq_ignore_ascii_case(wanted))
+        self.fault.stream.as_deref().is_none_or(|wanted| {
+            topic.eq_ignore_ascii_case(wanted)
+                || channel(topic).eq_ignore_ascii_case(wanted)
+                || (wanted.eq_ignore_ascii_case(USER_DATA) && ACCOUNT_CHANNELS.contains(&channel(topic)))
+        })
     }
 }
 
@@ -57,6 +63,11 @@ fn symbol_of(topic: &str) -> Option<&str> {
     topic.split_once('@').map(|(symbol, _)| symbol).or_else(|| topic.split_once(':').map(|(_, symbol)| symbol))
 }
 
+/// Paths that place or cancel orders.
+fn is_order_path(path: &str) -> bool {
+    ["/api/v3/order", "/api/v3/openOrders", "/api/v1/order"].contains(&path) || path.starts_with("/ws-api/v3/order.")
+}
+
 /// What faults do to one request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct RequestFaults {
@@ -68,6 +79,8 @@ pub(crate) struct RequestFaults {
     pub status: Option<(u16, Option<serde_json::Value>, Option<u64>)>,
     /// Break the answer.
     pub garbage: Option<Variant>,
+    /// Execute it, then lose the answer: close, or answer this status.
+    pub lost_after: Option<Option<u16>>,
 }
 
 /// What faults do to one frame.
@@ -79,6 +92,8 @@ pub(crate) struct FrameFaults {
     pub skip: bool,
     /// Send it broken: in place or before it.
     pub garbage: Option<(Variant, Place)>,
+    /// Send it twice.
+    pub twice: bool,
 }
 
 /// All faults of one simulator.
@@ -174,11 +189,22 @@ impl Faults {
         strikes
     }
 
-    pub(crate) fn request(&self, venue: Venue, path: &str, symbol: Option<&str>) -> RequestFaults {
+    /// The fault that strikes an order of this symbol, if any.
+    pub(crate) fn order(&self, venue: Venue, symbol: &str, strike: Strike) -> Option<Fault> {
+        let candidates = self.of(venue, &[Kind::Reject, Kind::PartExpire, Kind::CancelRace]);
+        let mut here = candidates.iter().filter(|active| active.fault.is_of(strike) && active.wants_symbol(Some(symbol)));
+        here.find(|active| self.strikes(active)).map(|active| active.fault.clone())
+    }
+
+    pub(crate) fn request(&self, venue: Venue, method: Option<Method>, path: &str, symbol: Option<&str>) -> RequestFaults {
         let mut result = RequestFaults::default();
-        for active in self.of(venue, &[Kind::Delay, Kind::Status, Kind::Drop, Kind::Garbage]) {
+        for active in self.of(venue, &[Kind::Delay, Kind::Status, Kind::Drop, Kind::Garbage, Kind::LostBefore, Kind::LostAfter]) {
             let fault = &active.fault;
+            let of_orders = matches!(fault.kind, Kind::LostBefore | Kind::LostAfter);
+            let wanted_method = fault.method.or(of_orders.then_some(Method::Post));
             let here = fault.stream.is_none()
+                && (!of_orders || is_order_path(path))
+                && wanted_method.is_none_or(|wanted| method == Some(wanted))
                 && fault.path.as_deref().is_none_or(|wanted| path.starts_with(wanted))
                 && active.wants_symbol(symbol);
             if !here || !self.strikes(&active) {
@@ -187,6 +213,11 @@ impl Faults {
             match fault.kind {
                 Kind::Delay => result.delay += Duration::from_millis(u64::try_from(fault.ms.unwrap_or(0)).unwrap_or(0)),
                 Kind::Drop => result.drop = true,
+                Kind::LostBefore => match fault.code {
+                    Some(code) => result.status = Some((code, None, None)),
+                    None => result.drop = true,
+                },
+                Kind::LostAfter => result.lost_after = Some(fault.code),
                 Kind::Status => result.status = Some((fault.code.unwrap_or(500), fault.body.clone(), fault.retry_after)),
                 _ => result.garbage = fault.variant,
             }
@@ -199,7 +230,7 @@ impl Faults {
         if self.armed.load(Ordering::Acquire) == 0 {
             return result;
         }
-        for active in self.of(venue, &[Kind::Delay, Kind::Skip, Kind::Garbage, Kind::Freeze]) {
+        for active in self.of(venue, &[Kind::Delay, Kind::Skip, Kind::Garbage, Kind::Freeze, Kind::Duplicate]) {
             let fault = &active.fault;
             if fault.path.is_some()
                 || !active.wants_stream(topic)
@@ -211,6 +242,7 @@ impl Faults {
             match fault.kind {
                 Kind::Delay => result.delay += Duration::from_millis(u64::try_from(fault.ms.unwrap_or(0)).unwrap_or(0)),
                 Kind::Garbage => result.garbage = fault.variant.map(|variant| (variant, fault.place.unwrap_or_default())),
+                Kind::Duplicate => result.twice = true,
                 _ => result.skip = true,
             }
         }
@@ -281,9 +313,9 @@ mod tests {
     #[test]
     fn scopes_keep_a_fault_where_it_belongs() {
         let delay = faults(r#"{"exchange":"binance","kind":"delay","ms":50,"path":"/api/v3/account"}"#);
-        let late = |path: &str| delay.request(Venue::Binance, path, None).delay.as_millis();
+        let late = |path: &str| delay.request(Venue::Binance, None, path, None).delay.as_millis();
         assert_eq!((late("/api/v3/account"), late("/api/v3/depth")), (50, 0));
-        assert_eq!(delay.request(Venue::Btcturk, "/api/v3/account", None).delay.as_millis(), 0);
+        assert_eq!(delay.request(Venue::Btcturk, None, "/api/v3/account", None).delay.as_millis(), 0);
         assert_eq!(delay.frame(Venue::Binance, "btcusdt@trade"), FrameFaults::default());
         assert_eq!(delay.listed()[0].hits, 1);
 
@@ -308,7 +340,7 @@ mod tests {
     #[test]
     fn removal_and_probability() {
         let half = faults(r#"{"exchange":"binance","kind":"drop","probability":0.5}"#);
-        let struck = (0..1_000).filter(|_| half.request(Venue::Binance, "/", None).drop).count();
+        let struck = (0..1_000).filter(|_| half.request(Venue::Binance, None, "/", None).drop).count();
         assert!((400..600).contains(&struck), "{struck}");
         assert!(!half.remove(Some(99)) && half.remove(Some(1)) && half.listed().is_empty() && half.remove(None));
     }

@@ -63,6 +63,8 @@ pub(crate) struct Client {
     pub hangup: CancellationToken,
     /// Binance: frames in the combined envelope.
     pub combined: AtomicBool,
+    /// Binance: the account's subscription on this connection.
+    subscription: AtomicU64,
     live: mpsc::Sender<Frame>,
     replay: mpsc::Sender<Frame>,
     control: mpsc::Sender<Message>,
@@ -78,6 +80,11 @@ pub(crate) struct Queues {
 }
 
 impl Client {
+    /// Number of the account's subscription on this connection.
+    pub(crate) fn subscription(&self) -> u64 {
+        self.subscription.load(Ordering::Relaxed)
+    }
+
     /// Gives a frame of the seeded market; drops the client when its queue is full.
     pub(crate) fn offer(&self, frame: Frame) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.live.try_send(frame) {
@@ -129,6 +136,7 @@ impl Hub {
             venue,
             hangup,
             combined: AtomicBool::new(combined),
+            subscription: AtomicU64::new(0),
             live,
             replay,
             control,

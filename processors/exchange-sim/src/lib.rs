@@ -1,11 +1,14 @@
 //! Two exchanges on loopback: Binance Spot and BTCTurk as their REST and WebSocket interfaces really behave, over a seeded market or a
 //! recording, with faults on demand. Knows nothing of the bus: connectors talk to it as they talk to the real ones.
 //!
-//! Read in this order: [`market`] (what happens, no clock and no I/O), `engine` and `replay` (when it happens), `hub` and `socket`
-//! (who is told), `binance` and `btcturk` (in which words), [`fault`] and `faults` (what goes wrong).
+//! Read in this order: [`market`] (what happens, no clock and no I/O), [`orders`] (an account's orders and balances, as pure),
+//! `engine` and `replay` (when it happens), `trading` (orders meet the market), `hub` and `socket` (who is told), `binance` and
+//! `btcturk` (in which words), [`fault`] and `faults` (what goes wrong), `admin` (tests look in and take a hand).
 
 mod account;
 mod admin;
+mod admin_market;
+mod admin_orders;
 mod binance;
 mod btcturk;
 mod candles;
@@ -21,10 +24,12 @@ mod hub;
 mod limits;
 mod live;
 pub mod market;
+pub mod orders;
 mod percent;
 mod recording;
 mod replay;
 mod socket;
+mod trading;
 mod units;
 mod wire;
 mod world;
@@ -37,7 +42,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use config::{AccountConfig, ApiKey, AssetConfig, Config, Holding, MarketConfig, Replay, Speed, Venue};
-pub use demo::{DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET};
+pub use demo::{
+    DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, DEMO_BTCTURK_KEY,
+    DEMO_BTCTURK_SECRET, DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET,
+};
 pub use error::Error;
 pub use fault::Fault;
 

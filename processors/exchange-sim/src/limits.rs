@@ -69,6 +69,14 @@ impl Bans {
         Weighed::Over { used: address.used, retry_after_s: seconds_up((minute + 1) * MINUTE_MS - now_ms) }
     }
 
+    /// Takes back the weight of a request that turned out to cost nothing. Returns what is used.
+    pub(crate) fn refund(&self, ip: IpAddr, weight: u32) -> u32 {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = addresses.entry(ip).or_default();
+        address.used = address.used.saturating_sub(weight);
+        address.used
+    }
+
     fn banned(address: &Address, now_ms: i64) -> Weighed {
         Weighed::Banned {
             used: address.used,
@@ -80,6 +88,65 @@ impl Bans {
 
 fn seconds_up(ms: i64) -> i64 {
     ms.div_euclid(1_000) + i64::from(ms.rem_euclid(1_000) > 0)
+}
+
+/// Unfilled orders of an account in fixed windows.
+#[derive(Debug)]
+pub(crate) struct OrderCounts {
+    /// Length in ms, limit.
+    windows: [(i64, u32); 2],
+    used: Mutex<[(i64, u32); 2]>,
+}
+
+impl OrderCounts {
+    /// Limits of ten seconds and of a day.
+    pub(crate) fn new(per_10_s: u32, per_day: u32) -> Self {
+        Self { windows: [(10_000, per_10_s), (86_400_000, per_day)], used: Mutex::default() }
+    }
+
+    fn turn(&self, used: &mut [(i64, u32); 2], now_ms: i64) {
+        for ((window, count), (length, _)) in used.iter_mut().zip(self.windows) {
+            let current = now_ms.div_euclid(length);
+            if *window != current {
+                (*window, *count) = (current, 0);
+            }
+        }
+    }
+
+    /// What is used of both.
+    pub(crate) fn used(&self, now_ms: i64) -> [u32; 2] {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turn(&mut used, now_ms);
+        used.map(|(_, count)| count)
+    }
+
+    /// The limits of both.
+    pub(crate) fn limits(&self) -> [u32; 2] {
+        self.windows.map(|(_, limit)| limit)
+    }
+
+    /// Counts an order. `Err`: which window is full (0 or 1), seconds until the next.
+    pub(crate) fn count(&self, now_ms: i64) -> Result<[u32; 2], (usize, i64)> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        self.turn(&mut used, now_ms);
+        for (index, ((window, count), (length, limit))) in used.iter().zip(self.windows).enumerate() {
+            if *count >= limit {
+                return Err((index, seconds_up((window + 1) * length - now_ms)));
+            }
+        }
+        for (_, count) in used.iter_mut() {
+            *count += 1;
+        }
+        Ok(used.map(|(_, count)| count))
+    }
+
+    /// Takes back after an order's first fill, and when an order was not accepted.
+    pub(crate) fn take_back(&self, orders: u32) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, count) in used.iter_mut() {
+            *count = count.saturating_sub(orders);
+        }
+    }
 }
 
 /// How often something may be done.

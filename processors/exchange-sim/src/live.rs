@@ -1,11 +1,13 @@
 //! What an exchange knows about one symbol now: the book, kept trades, candles. Fed by the seeded market or by a recording.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::candles::{Candle, Candles};
 use crate::config::{MarketConfig, Venue};
 use crate::market::{Book, Event, Side};
+use crate::orders::Terms;
 use crate::units;
 
 /// Aggregated trades kept per symbol.
@@ -150,6 +152,23 @@ impl Live {
         self.slow.add(side, price, quantity, update);
     }
 
+    /// Changes the book in between the market's own changes.
+    pub fn change(&mut self, side: Side, price: i64, quantity: i64) {
+        self.level(side, price, quantity, self.update + 1);
+    }
+
+    /// Takes a quantity out of a recorded book and its touch, until the recording says otherwise. No update is told.
+    pub fn take_replayed(&mut self, side: Side, price: i64, quantity: i64) {
+        let left = (self.book.at(side, price) - quantity).max(0);
+        self.book.set(side, price, left);
+        if let Some(top) = &mut self.top {
+            let touch = if side == Side::Bid { &mut top.bid } else { &mut top.ask };
+            if touch.0 == price {
+                touch.1 = (touch.1 - quantity).max(0);
+            }
+        }
+    }
+
     /// Keeps a trade.
     pub fn trade(&mut self, trade: TradeRow) {
         self.last = Some(trade);
@@ -220,6 +239,33 @@ impl Live {
     }
 }
 
+/// Whether the seeded market moves a symbol. Written and read under the symbol's lock.
+#[derive(Debug, Default)]
+pub struct Motion {
+    frozen: AtomicBool,
+    stale: AtomicBool,
+}
+
+impl Motion {
+    /// Stops the market, or lets it go on from where it is by then.
+    pub fn freeze(&self, frozen: bool) {
+        if self.frozen.swap(frozen, Ordering::AcqRel) && !frozen {
+            self.stale.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it stands still.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Acquire)
+    }
+
+    /// Whether the book must be taken anew from the market; says so once.
+    pub fn take_stale(&self) -> bool {
+        self.stale.swap(false, Ordering::AcqRel)
+    }
+}
+
 /// A symbol of an exchange.
 #[derive(Debug)]
 pub struct Symbol {
@@ -231,6 +277,10 @@ pub struct Symbol {
     pub replayed: bool,
     /// Ids of streams, made once.
     pub topics: Topics,
+    /// What trading in it means.
+    pub terms: Terms,
+    /// Whether the seeded market moves it.
+    pub motion: Motion,
     /// What BTCTurk last told about the book.
     pub(crate) board: Mutex<crate::btcturk::Board>,
     live: Mutex<Live>,
@@ -274,6 +324,8 @@ impl Symbol {
             name: name.into(),
             replayed,
             topics,
+            terms: Terms::new(&config),
+            motion: Motion::default(),
             board: Mutex::default(),
             live: Mutex::new(Live::new(trades_kept, minutes_kept, 1)),
             config,
@@ -289,17 +341,23 @@ impl Symbol {
     /// Applies an event of the seeded market at `now_ms`. Returns the trade row when it was a trade.
     pub fn apply(live: &mut Live, venue: Venue, event: Event, now_ms: i64) -> Option<TradeRow> {
         match event {
+            // Orders and tests change the book in between: ids go on from the last one, whoever made it.
             Event::Level { side, price, quantity, update } => {
+                let update = if live.update == 0 { update } else { live.update + 1 };
                 live.level(side, price, quantity, update);
                 None
             }
-            Event::Top { bid, ask, update } => {
-                live.top = Some(Top { bid, ask, update });
+            // What an order took is gone, also when the market has not noticed yet.
+            Event::Top { bid, ask, .. } => {
+                let bid = live.book.best(Side::Bid).unwrap_or(bid);
+                let ask = live.book.best(Side::Ask).unwrap_or(ask);
+                live.top = Some(Top { bid, ask, update: live.update });
                 None
             }
             Event::Trade { id, price, quantity, buyer_is_maker, .. } => {
                 let id = match venue {
-                    Venue::Binance => id,
+                    // No holes, also after a test traded by hand.
+                    Venue::Binance => live.last.map_or(id, |last| last.id + 1),
                     Venue::Btcturk => ticks(now_ms).max(live.last.map_or(0, |last| last.id + 1)),
                 };
                 let trade = TradeRow::new(id, price, quantity, now_ms, buyer_is_maker);

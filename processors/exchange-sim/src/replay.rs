@@ -15,7 +15,7 @@ use crate::config::{Speed, Venue};
 use crate::error::Error;
 use crate::hub::Frame;
 use crate::live::{Aggregate, Live, Symbol};
-use crate::market::Side;
+use crate::market::{Event, Side};
 use crate::recording::{self, Content, Record, Survey};
 use crate::units;
 use crate::world::World;
@@ -201,6 +201,20 @@ async fn pass(world: &World, state: &ReplayState, symbol: &Symbol, record: Recor
             }
             Content::Snapshot { last, bids, asks } if *last > live.update => replace_book(&mut live, *last, bids, asks),
             _ => {}
+        }
+        let event = match &record.content {
+            Content::Trade(trade) => Some(Event::Trade {
+                id: trade.id,
+                price: trade.price,
+                quantity: trade.quantity,
+                buyer_is_maker: trade.buyer_is_maker(),
+                last_of_order: true,
+            }),
+            Content::Top(top) => Some(Event::Top { bid: top.bid, ask: top.ask, update: top.update }),
+            _ => None,
+        };
+        if let Some(event) = event {
+            world.market_moved(symbol, &mut live, &event);
         }
     }
     if matches!(record.content, Content::Snapshot { .. }) {

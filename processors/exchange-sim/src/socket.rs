@@ -231,7 +231,12 @@ impl Writer {
             }
         }
         match Utf8Bytes::try_from(bytes) {
-            Ok(text) => self.sink.feed(Message::Text(text)).await,
+            Ok(text) => {
+                if faults.twice {
+                    self.sink.feed(Message::Text(text.clone())).await?;
+                }
+                self.sink.feed(Message::Text(text)).await
+            }
             // Frames are made from text; a recording was checked when it was opened.
             Err(_) => Ok(()),
         }

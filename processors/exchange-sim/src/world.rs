@@ -12,7 +12,7 @@ use crate::config::{Config, Venue};
 use crate::fault::Fault;
 use crate::faults::Faults;
 use crate::hub::Hub;
-use crate::limits::{Bans, Quotas};
+use crate::limits::{Bans, OrderCounts, Quotas};
 use crate::live::Symbol;
 use crate::replay::ReplayState;
 
@@ -55,6 +55,7 @@ pub(crate) struct World {
     pub btcturk: Exchange,
     pub faults: Faults,
     pub weights: Bans,
+    pub order_counts: OrderCounts,
     pub binance_connects: Quotas,
     pub btcturk_quotas: Quotas,
     pub replay: Option<ReplayState>,
@@ -82,7 +83,7 @@ impl World {
                 by_name: symbols.iter().map(|symbol| (symbol.config.symbol.clone(), symbol.clone())).collect(),
                 symbols,
                 hub: Hub::default(),
-                account: Account::new(account),
+                account: Account::new(account, venue),
                 answered: Mutex::new(BTreeMap::new()),
                 connected: AtomicU64::new(0),
             }
@@ -92,6 +93,7 @@ impl World {
             btcturk: exchange(Venue::Btcturk),
             faults: Faults::new(config.seed),
             weights: Bans::new(config.binance_weight_per_min),
+            order_counts: OrderCounts::new(config.binance_orders_per_10_s, config.binance_orders_per_day),
             binance_connects: Quotas::default(),
             btcturk_quotas: Quotas::default(),
             replay,

@@ -103,7 +103,8 @@ impl Call<'_> {
             Named::Many(symbols) => symbols,
         };
         self.params.finish()?;
-        Ok(super::info::exchange_info(&symbols, self.time_now(), self.world.config.binance_weight_per_min, sets))
+        let limits = self.world.order_counts.limits();
+        Ok(super::info::exchange_info(&symbols, self.time_now(), self.world.config.binance_weight_per_min, limits, sets))
     }
 
     /// Answer as text: books are long.

@@ -75,6 +75,31 @@ impl ApiError {
         Self { status: StatusCode::IM_A_TEAPOT, retry_after_s: Some(retry_after_s), ..Self::bad(-1003, text) }
     }
 
+    pub(crate) fn too_many_orders(limit: u32, interval: &str, retry_after_s: i64) -> Self {
+        let text = format!("Too many new orders; current limit is {limit} orders per {interval}.");
+        Self { status: StatusCode::TOO_MANY_REQUESTS, retry_after_s: Some(retry_after_s), ..Self::bad(-1015, text) }
+    }
+
+    /// A filter that an order does not pass.
+    pub(crate) fn filter(name: &str) -> Self {
+        Self::bad(-1013, format!("Filter failure: {name}"))
+    }
+
+    /// Refused by the matching engine.
+    pub(crate) fn rejected(text: &str) -> Self {
+        Self::bad(-2010, text)
+    }
+
+    /// A cancel that found nothing to cancel.
+    pub(crate) fn unknown_order() -> Self {
+        Self::bad(-2011, "Unknown order sent.")
+    }
+
+    /// A query that found nothing.
+    pub(crate) fn no_order() -> Self {
+        Self::bad(-2013, "Order does not exist.")
+    }
+
     pub(crate) fn gone() -> Self {
         Self { status: StatusCode::GONE, ..Self::bad(-1020, "This operation is not supported.") }
     }

@@ -3,9 +3,12 @@
 mod answers;
 mod auth;
 mod errors;
+mod filters;
 pub(crate) mod frames;
 mod info;
+mod orders;
 mod params;
+mod reports;
 mod rest;
 mod streams;
 
@@ -18,6 +21,7 @@ use crate::config::Venue;
 use crate::doorway;
 use crate::world::World;
 
+pub(crate) use reports::{tell_execution, tell_transfer};
 pub(crate) use streams::parse_kline_topic;
 
 /// Everything that this exchange serves.

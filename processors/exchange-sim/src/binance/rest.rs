@@ -35,8 +35,15 @@ enum Endpoint {
     ApiRestrictions,
     /// Switched off in 2026.
     ListenKey,
-    /// Orders: known, refused for keys that cannot trade, not served yet.
-    Trading,
+    PlaceOrder,
+    TestOrder,
+    CancelOrder,
+    CancelOpenOrders,
+    Order,
+    OpenOrders,
+    AllOrders,
+    MyTrades,
+    OrderLimits,
 }
 
 impl Endpoint {
@@ -59,18 +66,46 @@ impl Endpoint {
             "/api/v3/account" => get(Self::Account),
             "/sapi/v1/account/apiRestrictions" => get(Self::ApiRestrictions),
             "/api/v3/userDataStream" | "/api/v1/userDataStream" => Ok(Self::ListenKey),
-            "/api/v3/order" | "/api/v3/order/test" | "/api/v3/openOrders" => Ok(Self::Trading),
+            "/api/v3/order" => match *method {
+                Method::POST => Ok(Self::PlaceOrder),
+                Method::DELETE => Ok(Self::CancelOrder),
+                _ => get(Self::Order),
+            },
+            "/api/v3/order/test" if method == Method::POST => Ok(Self::TestOrder),
+            "/api/v3/order/test" => Err(StatusCode::METHOD_NOT_ALLOWED),
+            "/api/v3/openOrders" if method == Method::DELETE => Ok(Self::CancelOpenOrders),
+            "/api/v3/openOrders" => get(Self::OpenOrders),
+            "/api/v3/allOrders" => get(Self::AllOrders),
+            "/api/v3/myTrades" => get(Self::MyTrades),
+            "/api/v3/rateLimit/order" => get(Self::OrderLimits),
             _ => Err(StatusCode::NOT_FOUND),
         }
+    }
+
+    /// Costs nothing when it succeeds.
+    fn is_free(self) -> bool {
+        matches!(self, Self::PlaceOrder | Self::CancelOrder | Self::CancelOpenOrders)
     }
 
     fn weight(self, query: &str) -> u32 {
         let has = |name: &str| query.split('&').any(|pair| pair.starts_with(name));
         let limit = || query.split('&').find_map(|pair| pair.strip_prefix("limit=")).and_then(|limit| limit.parse::<u32>().ok());
         match self {
-            Self::Ping | Self::Time | Self::Trading | Self::ApiRestrictions => 1,
+            Self::Ping | Self::Time | Self::ApiRestrictions => 1,
+            Self::TestOrder if query.contains("computeCommissionRates=true") => 20,
+            Self::PlaceOrder | Self::TestOrder | Self::CancelOrder | Self::CancelOpenOrders => 1,
+            Self::Order => 4,
+            Self::OpenOrders => {
+                if has("symbol=") {
+                    6
+                } else {
+                    80
+                }
+            }
+            Self::MyTrades if has("orderId=") => 5,
+            Self::OrderLimits => 40,
             Self::ListenKey => 2,
-            Self::ExchangeInfo | Self::Account => 20,
+            Self::ExchangeInfo | Self::Account | Self::AllOrders | Self::MyTrades => 20,
             Self::Depth => match limit().unwrap_or(100) {
                 0..=100 => 5,
                 101..=500 => 25,
@@ -118,7 +153,7 @@ pub(crate) async fn serve(
     };
     // Limits run on the machine's clock: a skewed exchange clock must not free an address.
     let weighed = world.weights.weigh(peer.ip, endpoint.weight(query), clock_ms());
-    let (used, refused) = match weighed {
+    let (mut used, refused) = match weighed {
         Weighed::Fine { used } => (used, None),
         Weighed::Over { used, retry_after_s } => {
             (used, Some(ApiError::over_weight(world.config.binance_weight_per_min, retry_after_s)))
@@ -127,14 +162,22 @@ pub(crate) async fn serve(
     };
     let answer = match refused {
         Some(error) => Err(error),
-        None => answer(&world, endpoint, &method, query, &headers, &body),
+        None => answer(&world, endpoint, query, &headers, &body),
     };
+    if answer.is_ok() && endpoint.is_free() {
+        used = world.weights.refund(peer.ip, endpoint.weight(query));
+    }
+    let counts = (endpoint == Endpoint::PlaceOrder && answer.as_ref().err().is_none_or(|error| error.code == -1015))
+        .then(|| world.order_counts.used(clock_ms()));
     let mut response = match answer {
         Ok(text) => ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], text).into_response(),
         Err(error) => failure(&error),
     };
     for name in ["x-mbx-used-weight", "x-mbx-used-weight-1m"] {
         response.headers_mut().insert(name, used.into());
+    }
+    for (name, count) in ["x-mbx-order-count-10s", "x-mbx-order-count-1d"].into_iter().zip(counts.into_iter().flatten()) {
+        response.headers_mut().insert(name, count.into());
     }
     response
 }
@@ -149,14 +192,7 @@ fn failure(error: &ApiError) -> Response {
     response
 }
 
-fn answer(
-    world: &World,
-    endpoint: Endpoint,
-    method: &Method,
-    query: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<String, ApiError> {
+fn answer(world: &World, endpoint: Endpoint, query: &str, headers: &HeaderMap, body: &[u8]) -> Result<String, ApiError> {
     let body = std::str::from_utf8(body).map_err(|_| ApiError::bad(-1100, "Illegal characters found in a parameter."))?;
     let params = Params::parse(query, body)?;
     let unit = match headers.get("x-mbx-time-unit").map(|unit| unit.as_bytes().to_ascii_uppercase()).as_deref() {
@@ -166,6 +202,8 @@ fn answer(
     };
     let call = Call { world, params: &params, unit };
     let authorize = |permission| auth::authorize(world, headers, query, body, &params, permission);
+    let reading = || authorize(Permission::UserData);
+    let trading = || authorize(Permission::Trade);
     let bare = |value: Value| params.finish().map(|()| value);
     let value = match endpoint {
         Endpoint::Ping => bare(json!({})),
@@ -180,13 +218,24 @@ fn answer(
         Endpoint::TickerPrice => call.ticker_price(),
         Endpoint::BookTicker => call.book_ticker(),
         Endpoint::Ticker24h => call.day(),
-        Endpoint::Account => call.account(authorize(Permission::UserData)?.can_trade),
-        Endpoint::ApiRestrictions => call.restrictions(authorize(Permission::UserData)?.can_trade),
+        Endpoint::Account => call.account(reading()?.can_trade),
+        Endpoint::ApiRestrictions => call.restrictions(reading()?.can_trade),
         Endpoint::ListenKey => Err(ApiError::gone()),
-        Endpoint::Trading => {
-            authorize(if method == Method::GET { Permission::UserData } else { Permission::Trade })?;
-            Err(ApiError::bad(-1020, "This operation is not supported."))
-        }
+        Endpoint::PlaceOrder => match trading() {
+            Ok(_) => call.place_order(),
+            Err(error) => {
+                call.log_refused(&error);
+                Err(error)
+            }
+        },
+        Endpoint::TestOrder => trading().and_then(|_| call.test_order()),
+        Endpoint::CancelOrder => trading().and_then(|_| call.cancel_order()),
+        Endpoint::CancelOpenOrders => trading().and_then(|_| call.cancel_open_orders()),
+        Endpoint::Order => reading().and_then(|_| call.order()),
+        Endpoint::OpenOrders => reading().and_then(|_| call.open_orders()),
+        Endpoint::AllOrders => reading().and_then(|_| call.all_orders()),
+        Endpoint::MyTrades => reading().and_then(|_| call.my_trades()),
+        Endpoint::OrderLimits => reading().and_then(|_| call.order_limits()),
     }?;
     Ok(value.to_string())
 }

@@ -39,3 +39,6 @@ pub(crate) fn status_body(code: u16) -> serde_json::Value {
     };
     serde_json::json!({ "success": false, "message": text, "code": code })
 }
+
+/// Tells a step in an order's life to who is logged in.
+pub(crate) fn tell_execution(_world: &World, _desk: &crate::orders::Desk, _execution: &crate::orders::Execution) {}

@@ -88,6 +88,11 @@ impl Market {
         self.trade
     }
 
+    /// Levels of a side, best first, in units.
+    pub fn levels(&self, side: Side) -> impl Iterator<Item = (i64, i64)> + '_ {
+        self.book.levels(side).map(|(price, quantity)| (price * self.tick, quantity * self.lot))
+    }
+
     /// Fair price in units, on the tick.
     pub(super) fn fair_price(&mut self, prices: &Prices) -> i64 {
         self.look(prices);

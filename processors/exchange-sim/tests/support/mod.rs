@@ -10,7 +10,10 @@ use futures_util::{SinkExt, StreamExt};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
-use spark_exchange_sim::{Config, DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET, Sim};
+use spark_exchange_sim::{
+    Config, DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, DEMO_BTCTURK_KEY,
+    DEMO_BTCTURK_SECRET, DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET, Sim,
+};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, protocol::WebSocketConfig};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -114,6 +117,45 @@ pub async fn btcturk_balances(sim: &Sim, stamp: i64) -> Answer {
         .header("X-Stamp", stamp.to_string())
         .header("X-Signature", signature);
     send(request).await
+}
+
+/// A signed call at Binance with the key that may trade.
+pub fn binance_request(sim: &Sim, method: &str, path: &str, query: &str) -> reqwest::RequestBuilder {
+    let query = format!("{query}{}timestamp={}", if query.is_empty() { "" } else { "&" }, now_ms());
+    let signature = hex::encode(hmac(DEMO_BINANCE_TRADE_SECRET.as_bytes(), &query));
+    let url = format!("http://{}{path}?{query}&signature={signature}", sim.binance_addr);
+    client().request(method.parse().unwrap(), url).header("X-MBX-APIKEY", DEMO_BINANCE_TRADE_KEY)
+}
+
+pub async fn binance_trade(sim: &Sim, method: &str, path: &str, query: &str) -> Answer {
+    send(binance_request(sim, method, path, query)).await
+}
+
+/// A call at BTCTurk with the headers of this key.
+pub fn btcturk_request(sim: &Sim, method: &str, path: &str, key: (&str, &str)) -> reqwest::RequestBuilder {
+    let stamp = now_ms();
+    let secret = base64::engine::general_purpose::STANDARD.decode(key.1).unwrap();
+    let signature = base64::engine::general_purpose::STANDARD.encode(hmac(&secret, &format!("{}{stamp}", key.0)));
+    client()
+        .request(method.parse().unwrap(), format!("http://{}{path}", sim.btcturk_addr))
+        .header("X-PCK", key.0)
+        .header("X-Stamp", stamp.to_string())
+        .header("X-Signature", signature)
+}
+
+pub const BTCTURK_TRADER: (&str, &str) = (DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET);
+pub const BTCTURK_READER: (&str, &str) = (DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET);
+
+/// A call of the simulator's own interface that must succeed.
+pub async fn admin(sim: &Sim, path: &str, body: Value) -> Value {
+    let answer = send(client().post(format!("http://{}{path}", sim.admin_addr)).body(body.to_string())).await;
+    assert!((200..300).contains(&answer.status), "{path} {body} → {} {}", answer.status, answer.text);
+    answer.json()
+}
+
+/// The exchange's own log.
+pub async fn orders_log(sim: &Sim, exchange: &str) -> Value {
+    get(sim.admin_addr, &format!("/sim/orders?exchange={exchange}")).await.json()
 }
 
 /// A connected client socket.
