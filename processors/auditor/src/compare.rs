@@ -221,7 +221,7 @@ impl Anchors {
             self.last_good = anchor.sequence;
             return Ok(Anchored::Good);
         }
-        let first_bad = (self.last_good + 1).max(owner.first_sequence);
+        let first_bad = (self.last_good + 1).max(owner.first_sequence).min(anchor.sequence);
         let detail = format!(
             "the anchor at {} says that the chain's hash at {} was another one: a message from {first_bad} to {} was changed, and \
              the audit database was changed with it or made anew",

@@ -33,10 +33,10 @@ impl Damage {
     pub fn advice(&self) -> String {
         let look = match self.kind {
             DamageKind::Truncated | DamageKind::RolledBack | DamageKind::Wiped => {
-                "stop everything, put back the newest copy of the broker's store if there is one, and start again"
+                "Stop everything, put back the newest copy of the broker's store if there is one, and start again"
             }
             DamageKind::Changed | DamageKind::Missing => {
-                "stop everything, check the disk, put back a copy of the broker's store from before the damage, and start again"
+                "Stop everything, check the disk, put back a copy of the broker's store from before the damage, and start again"
             }
         };
         format!(

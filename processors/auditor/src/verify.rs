@@ -138,7 +138,11 @@ fn own(store: &Store) -> Result<Verification, Error> {
         accepted: accepted.collect(),
         broken: None,
     };
-    if let Err(wrong) = walk(store, &eras, &head)? {
+    let found = match walk(store, &eras, &head)? {
+        Ok(()) => pages(store, &head)?,
+        wrong => wrong,
+    };
+    if let Err(wrong) = found {
         verification.broken = Some(Broken {
             part: Part::Database,
             first_bad_sequence: wrong.sequence,
@@ -165,11 +169,16 @@ fn walk(store: &Store, eras: &[Era], head: &Head) -> Result<Result<(), Wrong>, E
     if let Err(wrong) = walker.begin() {
         return Ok(Err(wrong));
     }
-    let mut from = i64::MIN;
+    let (mut from, mut chunk) = (i64::MIN, CHUNK);
     loop {
         // The first read begins below 1: positions count from there, so nothing may lie before.
-        let entries = match store.entries_from(from, CHUNK) {
+        let entries = match store.entries_from(from, chunk) {
             Ok(entries) => entries,
+            // Which of them is it?
+            Err(error) if is_corrupt(&error) && chunk > 1 => {
+                chunk = 1;
+                continue;
+            }
             Err(error) if is_corrupt(&error) => {
                 return Ok(Err(walker.wrong(DamageKind::Changed, format!("unreadable: {}", spark_nats::text(&error)))));
             }
@@ -185,6 +194,19 @@ fn walk(store: &Store, eras: &[Era], head: &Head) -> Result<Result<(), Wrong>, E
             None => return Ok(walker.end(head)),
         }
     }
+}
+
+/// SQLite's own look at its pages and indexes.
+fn pages(store: &Store, head: &Head) -> Result<Result<(), Wrong>, Error> {
+    let told = store.database.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
+    let detail = match told.map_err(|source| store.wrap("check", source)) {
+        Ok(told) if told == "ok" => return Ok(Ok(())),
+        Ok(told) => told,
+        Err(error) if is_corrupt(&error) => spark_nats::text(&error),
+        Err(error) => return Err(error),
+    };
+    // No entry is wrong, only how they are found: which message that concerns cannot be told.
+    Ok(Err(Wrong { sequence: head.sequence, kind: DamageKind::Changed, detail: format!("the file is damaged: {detail}") }))
 }
 
 fn is_corrupt(error: &Error) -> bool {
