@@ -141,6 +141,28 @@ impl Book {
         Ok(())
     }
 
+    /// Says where the verdict of an approved order stands in the ledger, when it was taken in before it was stored.
+    pub fn confirm(&mut self, order: &OrderId, verdict_sequence: u64) {
+        if let Some(order) = self.open.get_mut(order) {
+            order.verdict_sequence = verdict_sequence;
+        }
+    }
+
+    /// Forgets a verdict that was taken in before it was stored, and is not the one that was stored. False when there is
+    /// none, or the order has gone on since.
+    pub fn retract(&mut self, order: &OrderId) -> bool {
+        if let Some(open) = self.open.get(order) {
+            if open.state.is_some() {
+                return false;
+            }
+            let intent = open.intent.clone();
+            self.release(intent.exchange, &intent.symbol, intent.side, intent.quantity);
+            self.open.remove(order);
+            return true;
+        }
+        matches!(self.finished.get(order), Some(Ended { state: None, .. })) && self.finished.remove(order)
+    }
+
     /// Takes in what became of an order. `at` is when it was stored.
     ///
     /// # Errors
@@ -239,8 +261,13 @@ impl Book {
     /// The position of one strategy, in the exchange's present mode.
     #[must_use]
     pub fn position_of(&self, strategy: &str, venue: Venue, symbol: &str) -> Position {
-        let account = self.accounts.get(&venue);
-        account.and_then(|account| account.current().strategy.get(strategy)?.get(symbol)).cloned().unwrap_or_default()
+        self.own(strategy, venue, symbol).cloned().unwrap_or_default()
+    }
+
+    /// As [`Book::position_of`]; none where the strategy never traded.
+    #[must_use]
+    pub fn own(&self, strategy: &str, venue: Venue, symbol: &str) -> Option<&Position> {
+        self.accounts.get(&venue)?.current().strategy.get(strategy)?.get(symbol)
     }
 
     /// Every position `(strategy, venue, symbol, position)` in the present mode of each exchange, flat ones included.

@@ -43,6 +43,11 @@ impl Finished {
         Some(Ended { tag, state })
     }
 
+    /// Forgets an order. False when it was not known.
+    pub(crate) fn remove(&mut self, order: &OrderId) -> bool {
+        self.orders.remove(&short(order)).is_some()
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {

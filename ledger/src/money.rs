@@ -56,6 +56,59 @@ pub fn div_rounded(left: Decimal, right: Decimal) -> Result<Decimal, Inexact> {
     Ok(quotient.round_dp_with_strategy(DIVISION_DECIMALS, RoundingStrategy::MidpointNearestEven).normalize())
 }
 
+/// Where the last decimal goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// Away from zero: for what must not be understated.
+    Up,
+    /// Towards negative infinity: for profit.
+    Floor,
+}
+
+/// `left × right`, **rounded** at [`DIVISION_DECIMALS`] decimals. For values in another currency, whose rate is rounded
+/// anyway; never for what must add up.
+///
+/// # Errors
+/// [`Inexact`] when the product is too large.
+pub fn mul_rounded(left: Decimal, right: Decimal, rounding: Rounding) -> Result<Decimal, Inexact> {
+    let product = |left: Decimal| {
+        let mantissa = left.mantissa().checked_mul(right.mantissa())?;
+        let (mantissa, scale) = round(mantissa, left.scale() + right.scale(), rounding)?;
+        fit(mantissa, scale)
+    };
+    product(left)
+        .or_else(|| {
+            let (mantissa, scale) = round(left.mantissa(), left.scale(), rounding)?;
+            product(fit(mantissa, scale)?.normalize())
+        })
+        .ok_or(Inexact { left, operator: '×', right })
+}
+
+/// Whether `value` is a whole number of `step`s; every value is for a step of zero.
+///
+/// # Errors
+/// [`Inexact`] when the two are too far apart to tell.
+pub fn is_multiple(value: Decimal, step: Decimal) -> Result<bool, Inexact> {
+    if step.is_zero() {
+        return Ok(true);
+    }
+    let (left, right) = (value.normalize(), step.normalize());
+    let scale = left.scale().max(right.scale());
+    let aligned = |value: Decimal| value.mantissa().checked_mul(10_i128.checked_pow(scale - value.scale())?);
+    match (aligned(left), aligned(right)) {
+        (Some(value), Some(step)) => Ok(value % step == 0),
+        _ => Err(Inexact { left: value, operator: '÷', right: step }),
+    }
+}
+
+fn round(mantissa: i128, scale: u32, rounding: Rounding) -> Option<(i128, u32)> {
+    let Some(extra) = scale.checked_sub(DIVISION_DECIMALS).filter(|&extra| extra > 0) else { return Some((mantissa, scale)) };
+    let unit = 10_i128.checked_pow(extra)?;
+    let (quotient, rest) = (mantissa.div_euclid(unit), mantissa.rem_euclid(unit));
+    let up = rounding == Rounding::Up && mantissa > 0 && rest > 0;
+    Some((quotient + i128::from(up), DIVISION_DECIMALS))
+}
+
 fn sum(left: Decimal, right: Decimal) -> Option<Decimal> {
     let total = |left: Decimal, right: Decimal| {
         let scale = left.scale().max(right.scale());
@@ -113,6 +166,30 @@ mod tests {
         check(div_rounded, "2", "3", Some("0.666666666667"));
         check(div_rounded, "1", "0", None);
         check(div_rounded, "79228162514264337593543950335", "0.1", None);
+    }
+
+    #[test]
+    fn values_in_another_currency_are_rounded_to_the_safe_side() {
+        let check = |left: &str, right: &str, up: &str, floor: &str| {
+            assert_eq!(mul_rounded(d(left), d(right), Rounding::Up), Ok(d(up)), "{left} × {right} up");
+            assert_eq!(mul_rounded(d(left), d(right), Rounding::Floor), Ok(d(floor)), "{left} × {right} floor");
+        };
+        check("2.5", "4", "10", "10");
+        check("0.0000000001", "0.001", "0.000000000001", "0");
+        check("-0.0000000001", "0.001", "-0.000000000001", "-0.000000000001");
+        check("1234567890.1234567890123456", "0.023912345678", "29521414.151591220836", "29521414.151591220835");
+        assert!(mul_rounded(Decimal::MAX, d("2"), Rounding::Up).is_err());
+    }
+
+    #[test]
+    fn multiples_are_told_exactly() {
+        let check = |value: &str, step: &str, want: bool| assert_eq!(is_multiple(d(value), d(step)), Ok(want), "{value} {step}");
+        check("0.3", "0.1", true);
+        check("0.30000001", "0.1", false);
+        check("1000000000000", "0.00000001", true);
+        check("7", "0", true);
+        check("100.5", "0.25", true);
+        assert!(is_multiple(Decimal::MAX, d("0.0000000000000000000000000003")).is_err());
     }
 
     #[test]
