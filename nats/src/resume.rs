@@ -56,6 +56,11 @@ impl Resume {
         self.cursor.map_or(Start::Beginning, Start::After)
     }
 
+    /// The saved state is of no use: the stream is read from its beginning.
+    pub fn forget(&mut self) {
+        self.cursor = None;
+    }
+
     /// The state holds this message now.
     pub fn taken(&mut self, delivery: &Delivery) {
         self.cursor = Some(delivery.cursor());
