@@ -1,0 +1,195 @@
+//! What the LEDGER says, and nothing else: orders, accounts, the switches. The same messages make the same value, so it is
+//! what is saved and what a restart begins with.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use spark_bus_schema::control::{HaltScope, KillSwitch, ResumeCommand};
+use spark_bus_schema::orders::{OrderEvent, OrderId, OrderState, Reconciliation, TradingMode};
+use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::{Instrument, Timestamp, Venue};
+use spark_ledger::{Book, Known};
+
+use super::facts::Facts;
+use crate::paper::move_fill;
+
+/// Filled orders that wait for the exchange's own record of their trades; the oldest is left as it is when there are more.
+pub const UNSETTLED_MAX: usize = 2_000;
+/// Cancel commands that came before their order's verdict and are remembered; then the oldest is forgotten.
+pub const EARLY_CANCELS_MAX: usize = 1_000;
+
+/// The last kill switch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kill {
+    /// LEDGER sequence of the command.
+    pub sequence: u64,
+    /// Cancel what is open.
+    pub cancel_open: bool,
+    /// Who and why, for people.
+    pub words: String,
+}
+
+/// One account: what order events moved, by asset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Asset → change.
+    pub changes: BTreeMap<String, Decimal>,
+    /// What the account held before the first order, as the last reconciliation recorded it; none: to be taken.
+    pub baseline: Option<BTreeMap<String, Decimal>>,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Orders and positions.
+    pub book: Book,
+    /// Filled orders that are not settled.
+    pub unsettled: BTreeMap<OrderId, Facts>,
+    filled: VecDeque<OrderId>,
+    accounts: BTreeMap<String, Moved>,
+    /// Set while the kill switch is on.
+    pub kill: Option<Kill>,
+    /// The LEDGER is damaged.
+    pub halt: Option<String>,
+    /// Trading on an exchange is halted.
+    pub halts: BTreeMap<Venue, String>,
+    /// Orders that somebody wants taken back, and why.
+    pub cancels: BTreeMap<OrderId, String>,
+    early_cancels: VecDeque<OrderId>,
+}
+
+fn account_key(venue: Venue, mode: TradingMode) -> String {
+    format!("{venue}.{}", if mode == TradingMode::Live { "live" } else { "paper" })
+}
+
+impl Ledger {
+    /// A verdict. True when it approves.
+    ///
+    /// # Errors
+    /// It contradicts what is known; nothing has changed.
+    pub fn verdict(&mut self, sequence: u64, verdict: &Verdict) -> Result<bool, spark_ledger::Illegal> {
+        self.book.apply_verdict(sequence, verdict)?;
+        if !verdict.approved {
+            self.cancels.remove(&verdict.order);
+        }
+        Ok(verdict.approved)
+    }
+
+    /// What is known of an order that is not over: open, or filled and not settled.
+    #[must_use]
+    pub fn facts(&self, order: &OrderId) -> Option<Facts> {
+        match self.book.order(order) {
+            Some(order) if !order.is_final() => Some(Facts::of(order)),
+            _ => self.unsettled.get(order).cloned(),
+        }
+    }
+
+    /// LEDGER sequence of an order's last event; none when the order is over or was never approved.
+    #[must_use]
+    pub fn last_sequence(&self, order: &OrderId) -> Option<u64> {
+        let open = self.book.order(order).filter(|order| !order.is_final()).map(|order| order.last_sequence);
+        open.or_else(|| self.unsettled.get(order).map(|facts| facts.sequence))
+    }
+
+    /// An order's event.
+    ///
+    /// # Errors
+    /// It cannot be; nothing has changed.
+    pub fn event(
+        &mut self,
+        sequence: u64,
+        stored_at: Timestamp,
+        event: &OrderEvent,
+        instrument: Option<&Instrument>,
+    ) -> Result<(), spark_ledger::Illegal> {
+        let filled = (event.state() == OrderState::Filled).then(|| self.book.order(&event.order).map(Facts::of)).flatten();
+        let applied = self.book.apply_event(sequence, stored_at, event)?;
+        if let Some(instrument) = instrument.filter(|_| applied.fills > 0) {
+            let account = self.accounts.entry(account_key(event.exchange, event.mode)).or_default();
+            for fill in event.steps.iter().filter_map(|step| step.fill.as_ref()) {
+                if move_fill(&mut account.changes, instrument, event.side, fill).is_none() {
+                    tracing::error!(order = %event.order, "a fill is too large to be added to the account");
+                }
+            }
+        }
+        if let Some(mut facts) = filled
+            && facts.take(sequence, stored_at, event).is_ok()
+        {
+            self.unsettled.insert(event.order.clone(), facts);
+            self.filled.push_back(event.order.clone());
+            while self.filled.len() > UNSETTLED_MAX {
+                let Some(oldest) = self.filled.pop_front() else { break };
+                self.unsettled.remove(&oldest);
+            }
+        }
+        if event.state() == OrderState::Settled {
+            self.unsettled.remove(&event.order);
+        }
+        if applied.finished {
+            self.cancels.remove(&event.order);
+        }
+        Ok(())
+    }
+
+    /// Somebody wants an order taken back. True when it is not over.
+    pub fn cancel(&mut self, order: &OrderId, words: &str) -> bool {
+        match self.book.known(order) {
+            Some(Known::Ended(_)) => return false,
+            Some(Known::Open(_)) => {}
+            None => {
+                self.early_cancels.push_back(order.clone());
+                while self.early_cancels.len() > EARLY_CANCELS_MAX {
+                    let Some(oldest) = self.early_cancels.pop_front() else { break };
+                    if self.book.known(&oldest).is_none() {
+                        self.cancels.remove(&oldest);
+                    }
+                }
+            }
+        }
+        self.cancels.entry(order.clone()).or_insert_with(|| words.to_owned());
+        true
+    }
+
+    /// The kill switch: the latest command decides.
+    pub fn kill(&mut self, sequence: u64, command: &KillSwitch) {
+        self.kill = command.on.then(|| Kill {
+            sequence,
+            cancel_open: command.cancel_open,
+            words: format!("kill switch on: {} ({})", command.reason, command.actor),
+        });
+    }
+
+    /// A halt is lifted; of an exchange, a new baseline is taken with the next reconciliation.
+    pub fn resume(&mut self, command: &ResumeCommand) {
+        match &command.scope {
+            HaltScope::Ledger => self.halt = None,
+            HaltScope::Exchange(venue) => {
+                self.halts.remove(venue);
+                for mode in [TradingMode::Live, TradingMode::Paper] {
+                    if let Some(account) = self.accounts.get_mut(&account_key(*venue, mode)) {
+                        account.baseline = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A comparison with the exchange: its baseline and whether it halts.
+    pub fn reconciled(&mut self, reconciliation: &Reconciliation) {
+        let account = self.accounts.entry(account_key(reconciliation.exchange, reconciliation.mode)).or_default();
+        if !reconciliation.baseline.is_empty() {
+            account.baseline = Some(reconciliation.baseline.clone());
+        }
+        // Only `control.resume` lifts a halt, never a comparison that finds nothing.
+        if let Some(reason) = &reconciliation.halted {
+            self.halts.insert(reconciliation.exchange, reason.clone());
+        }
+    }
+
+    /// What order events moved at an exchange.
+    #[must_use]
+    pub fn account(&self, venue: Venue, mode: TradingMode) -> Option<&Moved> {
+        self.accounts.get(&account_key(venue, mode))
+    }
+}
