@@ -183,12 +183,14 @@ impl Store {
         done.map(|_| ()).map_err(|source| self.wrap("write to", source))
     }
 
-    /// The stream is what the chain says again: somebody put the right store back. Returns how many findings that closed.
+    /// Below a sequence the stream is what the chain says again: somebody put the right store back. Returns how many findings
+    /// that closed.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn repaired(&mut self) -> Result<usize, Error> {
-        let done = self.database.execute("UPDATE finding SET closed = 'repaired' WHERE closed IS NULL", []);
+    pub fn repaired(&mut self, below: u64) -> Result<usize, Error> {
+        let sql = "UPDATE finding SET closed = 'repaired' WHERE closed IS NULL AND first_bad < ?1";
+        let done = self.database.execute(sql, params![i64::try_from(below).unwrap_or(i64::MAX)]);
         done.map_err(|source| self.wrap("write to", source))
     }
 }

@@ -5,7 +5,7 @@
 //! and the stream differ, and waits for a person. Why it is built like this: `docs/adr/0006-audit-chain.md`.
 //!
 //! Read in this order: [`chain`] (the hash, byte by byte), [`entry`] (what is kept of a message), [`store`] (the
-//! database), [`era`] (accepted damage), [`compare`] (stream against chain, no I/O of its own), [`session`] (one
+//! database), [`era`] (accepted damage), [`compare`] (stream against chain), [`reader`] (the stream), [`session`] (one
 //! connection to the broker), [`wiring`] (the process), then [`verify`] and [`list`] (for people).
 
 pub mod chain;
@@ -15,7 +15,9 @@ pub mod entry;
 pub mod era;
 mod error;
 pub mod list;
+pub mod reader;
 pub mod session;
+pub mod shown;
 pub mod store;
 pub mod verify;
 pub mod wiring;

@@ -1,31 +1,25 @@
 //! One connection to the broker: compare everything, say so, then extend the chain; or say what is wrong, and wait.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use spark_bus_schema::audit::{AuditAnchor, AuditDamage, AuditVerified, DamageKind};
 use spark_bus_schema::telemetry::ProcessState;
 use spark_bus_schema::{Message, subject};
-use spark_nats::{Bus, Delivery, Follower, Meta, PublishError, Start, Status};
+use spark_nats::{Bus, Delivery, Follower, Meta, PublishError};
 use tokio::time::Instant;
 
 use crate::Config;
 use crate::compare::{Anchors, Comparer, Seen};
 use crate::era::Damage;
 use crate::error::Error;
+use crate::reader::{Reader, Step};
+use crate::shown::{Progress, Shown};
 use crate::store::{Era, Head, Place, Store};
 
 /// Messages that wait for one transaction, at most.
 const COMMIT_MESSAGES: usize = 2_048;
 /// How often a waiting auditor looks whether the damage was accepted.
 const ACCEPTANCE_POLL: Duration = Duration::from_secs(1);
-/// A comparison that takes longer than this shows how far it is.
-const PROGRESS_AFTER: Duration = Duration::from_secs(2);
-/// How often the end of the stream is looked for while nothing arrives.
-const END_POLL: Duration = Duration::from_millis(50);
-/// A broker that says there is more and gives out nothing for this long cannot read its store.
-pub const STALL_LIMIT: Duration = Duration::from_secs(5);
 /// How often, and after which pause, a message that is not there is asked for.
 const LOOK_ATTEMPTS: u32 = 3;
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
@@ -46,107 +40,6 @@ impl From<Error> for Trouble {
             Error::Publish { subject, source } => Self::Retry(format!("publish on {subject}: {source}")),
             Error::Unreadable(what) => Self::Retry(what),
             other => Self::Fatal(other),
-        }
-    }
-}
-
-/// What the process shows of itself.
-#[derive(Clone)]
-pub struct Shown {
-    status: Status,
-    entries: Arc<AtomicU64>,
-    head: Arc<AtomicU64>,
-    damage: Arc<AtomicU64>,
-}
-
-impl Shown {
-    /// Over a process's status.
-    #[must_use]
-    pub fn new(status: &Status) -> Self {
-        Self {
-            entries: status.counter("spark_audit_entries_total"),
-            head: status.counter("spark_audit_head_sequence"),
-            damage: status.counter("spark_audit_damage"),
-            status: status.clone(),
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "Prometheus gauges are floats")]
-    fn head(&self, head: &Head) {
-        self.entries.store(head.position, Ordering::Relaxed);
-        self.head.store(head.sequence, Ordering::Relaxed);
-        metrics::counter!("spark_audit_entries_total").absolute(head.position);
-        metrics::gauge!("spark_audit_head_sequence").set(head.sequence as f64);
-    }
-
-    fn damage(&self, is_damaged: bool) {
-        self.damage.store(u64::from(is_damaged), Ordering::Relaxed);
-        metrics::gauge!("spark_audit_damage").set(if is_damaged { 1.0 } else { 0.0 });
-    }
-
-    fn set(&self, state: ProcessState, detail: Option<String>) {
-        self.status.set(state, detail);
-    }
-
-    /// Shows what is in the way; a finding stays in sight.
-    pub(crate) fn trouble(&self, state: ProcessState, detail: String) {
-        if self.damage.load(Ordering::Relaxed) == 0 {
-            self.set(state, Some(detail));
-        }
-    }
-}
-
-/// What [`Reader::next`] found.
-pub enum Step {
-    /// Messages, in order.
-    Batch(Vec<Delivery>),
-    /// Everything that was stored at the beginning has been read.
-    End,
-    /// The broker says that there is more, and gives out nothing.
-    Stalled,
-}
-
-/// Reads the LEDGER from its beginning to where it ended when reading began, and on if asked.
-pub struct Reader {
-    follower: Follower,
-    target: u64,
-    seen: u64,
-}
-
-impl Reader {
-    /// `name` is the consumer's; `target` the stream's last sequence.
-    #[must_use]
-    pub fn start(bus: &Bus, name: &str, target: u64) -> Self {
-        let follower = Follower::start(bus.clone(), name, subject::LEDGER, vec![">".to_owned()], Start::Beginning);
-        Self { follower, target, seen: 0 }
-    }
-
-    /// The next messages up to the target.
-    ///
-    /// # Errors
-    /// The follower ended.
-    pub async fn next(&mut self) -> Result<Step, Error> {
-        if self.seen >= self.target {
-            return Ok(Step::End);
-        }
-        let begun = Instant::now();
-        loop {
-            tokio::select! {
-                biased;
-                batch = self.follower.next() => {
-                    let batch = batch.ok_or_else(|| Error::Unreadable("the reader ended".to_owned()))?;
-                    self.seen = batch.last().map_or(self.seen, |last| last.sequence);
-                    return Ok(Step::Batch(batch));
-                }
-                () = tokio::time::sleep(END_POLL) => {
-                    if self.follower.is_caught_up() {
-                        return Ok(Step::End);
-                    }
-                    if begun.elapsed() > STALL_LIMIT {
-                        return Ok(Step::Stalled);
-                    }
-                }
-            }
         }
     }
 }
@@ -224,12 +117,12 @@ impl Session<'_> {
         let was_adopting = growth.is_adopting();
         let before = growth.head.position;
         let damage = self.compare(&mut growth, &mut reader, &mut anchors, (last, messages)).await?;
+        growth.commit(self.store, self.shown)?;
         if let Some(damage) = damage {
-            growth.commit(self.store, self.shown)?;
+            self.store.repaired(damage.first_bad)?;
             self.found(&growth, &damage).await?;
             return self.wait_for_acceptance().await;
         }
-        growth.commit(self.store, self.shown)?;
         let adopted = was_adopting && (growth.head.era > 1 || growth.head.position > before);
         self.well(&mut growth, adopted, &anchors).await?;
         let damage = self.follow(&mut growth, &mut anchors, reader.follower).await?;
@@ -432,7 +325,7 @@ impl Session<'_> {
             self.store.adopted(growth.head.era, growth.head.sequence)?;
             growth.eras = self.store.eras()?;
         }
-        if self.store.repaired()? > 0 {
+        if self.store.repaired(u64::MAX)? > 0 {
             tracing::warn!("the LEDGER is what its chain says again; trading stays halted until `control.resume`");
         }
         self.shown.damage(false);
@@ -505,15 +398,15 @@ impl Session<'_> {
 
     /// Ends when somebody else has written to the database and no finding is open any more.
     async fn wait_for_acceptance(&mut self) -> Result<(), Trouble> {
-        let mut version = self.store.version()?;
+        let mut version = None;
         loop {
-            tokio::time::sleep(ACCEPTANCE_POLL).await;
-            let now = self.store.version()?;
+            let now = Some(self.store.version()?);
             if now != version && self.store.open_finding()?.is_none() {
                 tracing::warn!("the damage was accepted; a new era of the chain begins");
                 return Ok(());
             }
             version = now;
+            tokio::time::sleep(ACCEPTANCE_POLL).await;
         }
     }
 }
@@ -537,31 +430,5 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Says how far a long comparison is.
-struct Progress {
-    begun: Instant,
-    shown: Option<Instant>,
-    total: u64,
-    passed: u64,
-}
-
-impl Progress {
-    fn new(total: u64) -> Self {
-        Self { begun: Instant::now(), shown: None, total, passed: 0 }
-    }
-
-    fn passed(&mut self, messages: usize, shown: &Shown) {
-        self.passed += u64::try_from(messages).unwrap_or(u64::MAX);
-        let since = self.shown.unwrap_or(self.begun);
-        if since.elapsed() < PROGRESS_AFTER {
-            return;
-        }
-        self.shown = Some(Instant::now());
-        let text = format!("comparing the LEDGER with its chain: {} of {} messages", self.passed, self.total);
-        tracing::info!("{text}");
-        shown.trouble(ProcessState::Starting, text);
     }
 }

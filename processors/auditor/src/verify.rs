@@ -12,7 +12,7 @@ use crate::compare::{Anchors, Comparer, Seen};
 use crate::entry;
 use crate::era::{self, Damage};
 use crate::error::Error;
-use crate::session::{Reader, Step};
+use crate::reader::{Reader, Step};
 use crate::store::{Era, Head, Store, Stored};
 
 /// Entries read from the database at once.

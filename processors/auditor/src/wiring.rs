@@ -7,7 +7,8 @@ use spark_nats::Service;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::session::{Session, Shown, Trouble};
+use crate::session::{Session, Trouble};
+use crate::shown::Shown;
 use crate::store::Store;
 
 /// Pause before a session that met trouble begins again.

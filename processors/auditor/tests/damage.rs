@@ -1,5 +1,7 @@
 //! A damaged store is found at the next start, whatever happened to it, and nothing goes on by itself.
 
+#![allow(clippy::unwrap_used, reason = "a test's helper that cannot do its work has failed the test")]
+
 mod support;
 
 use std::path::Path;
@@ -123,7 +125,8 @@ async fn damage_of_an_earlier_block_is_found_although_the_end_is_well() {
     copy(record.parent().unwrap(), &kept);
     let all = blocks(&broker);
     assert!(all.len() >= 3, "{all:?}");
-    let harm: [(&str, fn(&Path)); 3] = [
+    type Harm = fn(&Path);
+    let harm: [(&str, Harm); 3] = [
         ("bit", |block| {
             let mut bytes = std::fs::read(block).unwrap();
             let at = bytes.len() / 2;

@@ -1,6 +1,7 @@
 //! A real broker, an auditor on it, and ways to damage the broker's store.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a helper that cannot do its work has failed the test")]
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
