@@ -12,7 +12,7 @@ use spark_bus_schema::marks::Mark;
 use spark_bus_schema::subject::{self, FEED, LEDGER};
 use spark_bus_schema::telemetry::ProcessState;
 use spark_bus_schema::{DecodeError, InstrumentTable};
-use spark_nats::{Bus, Delivery, Follower, Meta, PublishError, Resume, Service, Start, now, park, text};
+use spark_nats::{Bus, Delivery, Follower, Meta, PublishError, Resume, Service, Start, now};
 
 use crate::Symbol;
 use crate::config::Config;
@@ -104,8 +104,8 @@ impl Process<'_> {
         loop {
             tokio::select! {
                 biased;
-                batch = ledger.next() => self.decisions(batch.ok_or(Error::ReaderEnded(LEDGER))?).await?,
-                batch = feed.next() => self.quotes(batch.ok_or(Error::ReaderEnded(FEED))?).await?,
+                batch = ledger.next() => self.decisions(batch.ok_or(Error::ReaderEnded(LEDGER))?),
+                batch = feed.next() => self.quotes(batch.ok_or(Error::ReaderEnded(FEED))?),
                 Some(stored) = self.storing.next() => {
                     if stored? {
                         self.published.fetch_add(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl Process<'_> {
     }
 
     /// Messages of the LEDGER; an intent gets its mark at once.
-    async fn decisions(&mut self, batch: Vec<Delivery>) -> Result<(), Error> {
+    fn decisions(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
             match Event::decode(&delivery) {
                 Ok(event) => {
@@ -130,14 +130,13 @@ impl Process<'_> {
                         self.mark(&symbol);
                     }
                 }
-                Err(error) => set_aside(self.service, &delivery, &error).await?,
+                Err(error) => unreadable(self.service, &delivery, &error),
             }
             self.resume.taken(&delivery);
         }
-        Ok(())
     }
 
-    async fn quotes(&mut self, batch: Vec<Delivery>) -> Result<(), Error> {
+    fn quotes(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
             match delivery.decode::<QuoteBatch>() {
                 Ok(quotes) => {
@@ -148,10 +147,9 @@ impl Process<'_> {
                         self.mark(&symbol);
                     }
                 }
-                Err(error) => set_aside(self.service, &delivery, &error).await?,
+                Err(error) => unreadable(self.service, &delivery, &error),
             }
         }
-        Ok(())
     }
 
     fn look(&mut self) {
@@ -198,8 +196,17 @@ impl Process<'_> {
     }
 }
 
-async fn set_aside(service: &Service, delivery: &Delivery, error: &DecodeError) -> Result<(), Error> {
-    park(&service.bus, service.name, delivery, error.reason(), &text(error)).await.map_err(Error::Bus)
+/// The guardrail parks what nobody can read in FEED, and risk and executor what concerns them; here it is counted.
+fn unreadable(service: &Service, delivery: &Delivery, error: &DecodeError) {
+    service.status.counter("spark_candles_unreadable_total").fetch_add(1, Ordering::Relaxed);
+    metrics::counter!("spark_candles_unreadable_total", "reason" => error.reason()).increment(1);
+    tracing::warn!(
+        stream = delivery.stream,
+        sequence = delivery.sequence,
+        subject = delivery.subject,
+        reason = error.reason(),
+        "skipped"
+    );
 }
 
 /// Stores one mark; false when it was not stored in time.

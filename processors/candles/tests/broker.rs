@@ -10,8 +10,7 @@ use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::market::{Quote, QuoteBatch, Side};
 use spark_bus_schema::marks::Mark;
 use spark_bus_schema::orders::{OrderId, OrderIntent, OrderType, TimeInForce};
-use spark_bus_schema::parked::Parked;
-use spark_bus_schema::subject::{self, LEDGER, PARKED};
+use spark_bus_schema::subject::{self, LEDGER};
 use spark_bus_schema::{Fixed, InstrumentTable, Kind, Timestamp, Venue};
 use spark_candles::{Config, Error, run};
 use spark_nats::testing::TestBroker;
@@ -151,17 +150,13 @@ async fn an_armed_strategy_has_marks_a_second_apart_over_a_restart_until_it_is_s
 }
 
 #[tokio::test]
-async fn a_stale_quote_makes_no_mark_and_garbage_is_parked_alone() {
+async fn a_stale_quote_makes_no_mark_and_garbage_is_passed_over() {
     let mut world = World::start().await;
     let old = now() - Duration::from_secs(60);
     world.quote("ETHUSDT", old, "2000", "2001").await;
     let kind = Kind { name: "quote_batch", version: 1 };
     let target = subject::quotes(Venue::Binance, "BTCUSDT");
     world.feed.store_kind(&target, kind, Bytes::from_static(b"\xc1garbage"), Meta::default()).await.unwrap();
-    let parked = vec!["parked.candles.>".to_owned()];
-    let mut parked = Follower::start(world.operator.clone(), "operator-parked", PARKED, parked, Start::Beginning);
-    let batch = timeout(LIMIT, parked.next()).await.expect("parked").unwrap();
-    assert_eq!(batch[0].decode::<Parked>().unwrap().subject, target);
     let good = world.quote("BTCUSDT", now(), "1", "1").await;
     world.intent("stale", "ETHUSDT").await;
     world.intent("fresh", "BTCUSDT").await;

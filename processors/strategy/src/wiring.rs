@@ -1,6 +1,7 @@
 //! The process: quotes and the LEDGER in, intents out.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use spark_bus_schema::orders::{OrderId, OrderIntent};
 use spark_bus_schema::subject::{self, FEED, LEDGER};
 use spark_bus_schema::telemetry::ProcessState;
 use spark_bus_schema::{DecodeError, Message, Timestamp, encode};
-use spark_nats::{AppendError, Bus, Delivery, Follower, PublishError, Resume, Service, Start, SubjectWriter, now, park, text};
+use spark_nats::{AppendError, Bus, Delivery, Follower, PublishError, Resume, Service, Start, SubjectWriter, now};
 
 use crate::config::{Config, Spec};
 use crate::trader::{Event, Trader, load, save};
@@ -107,8 +108,8 @@ impl Host<'_> {
             let wait = next.saturating_since(now()).min(LOOK_EVERY);
             tokio::select! {
                 biased;
-                batch = ledger.next() => self.story(batch.ok_or(Error::ReaderEnded(LEDGER))?).await?,
-                batch = feed.next() => self.quotes(batch.ok_or(Error::ReaderEnded(FEED))?).await?,
+                batch = ledger.next() => self.story(batch.ok_or(Error::ReaderEnded(LEDGER))?),
+                batch = feed.next() => self.quotes(batch.ok_or(Error::ReaderEnded(FEED))?),
                 Some(stored) = self.storing.next() => {
                     self.traders[stored.trader].settled(&stored.order);
                     stored.outcome?;
@@ -122,7 +123,7 @@ impl Host<'_> {
         }
     }
 
-    async fn story(&mut self, batch: Vec<Delivery>) -> Result<(), Error> {
+    fn story(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
             match Event::decode(&delivery) {
                 Ok(event) => {
@@ -131,21 +132,19 @@ impl Host<'_> {
                         trader.apply(delivery.stored_at, event);
                     }
                 }
-                Err(error) => set_aside(self.service, &delivery, &error).await?,
+                Err(error) => unreadable(self.service, &delivery, &error),
             }
             self.resume.taken(&delivery);
         }
-        Ok(())
     }
 
-    async fn quotes(&mut self, batch: Vec<Delivery>) -> Result<(), Error> {
+    fn quotes(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
             match delivery.decode::<QuoteBatch>() {
                 Ok(quotes) => self.traders.iter_mut().for_each(|trader| trader.quotes(&quotes)),
-                Err(error) => set_aside(self.service, &delivery, &error).await?,
+                Err(error) => unreadable(self.service, &delivery, &error),
             }
         }
-        Ok(())
     }
 
     /// Lets every strategy decide whose boundary has passed.
@@ -183,8 +182,17 @@ fn note(event: &Event) {
     }
 }
 
-async fn set_aside(service: &Service, delivery: &Delivery, error: &DecodeError) -> Result<(), Error> {
-    park(&service.bus, service.name, delivery, error.reason(), &text(error)).await.map_err(Error::Bus)
+/// The guardrail parks what nobody can read in FEED, and risk and executor what concerns them; here it is counted.
+fn unreadable(service: &Service, delivery: &Delivery, error: &DecodeError) {
+    service.status.counter("spark_strategy_unreadable_total").fetch_add(1, Ordering::Relaxed);
+    metrics::counter!("spark_strategy_unreadable_total", "reason" => error.reason()).increment(1);
+    tracing::warn!(
+        stream = delivery.stream,
+        sequence = delivery.sequence,
+        subject = delivery.subject,
+        reason = error.reason(),
+        "skipped"
+    );
 }
 
 /// Asks for one order. What is there already under this order's name was asked at this boundary in an earlier life.
