@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// 1: the command ran and its answer is "no" (`doctor` found something, nothing to replay).
     No = 1,
+    /// 2: `audit verify` could not open what it should look at.
+    CannotOpen = 2,
     /// 64: the command line or the configuration is wrong; trying again without a change cannot help.
     Usage = 64,
     /// 69: the broker or the running system cannot be reached.
@@ -73,7 +75,9 @@ impl From<spark_nats::Error> for Failure {
         use spark_nats::Error;
         let message = chain(&error);
         match error {
-            Error::Connect { .. } | Error::Broker { .. } | Error::Publish { .. } => Self::unavailable(message),
+            // The address or the credentials cannot be used at all; a broker that is away is waited for.
+            Error::Connect { .. } | Error::Credentials { .. } => Self::usage(message),
+            Error::Broker { .. } | Error::Publish { .. } => Self::unavailable(message),
             Error::File { .. } | Error::Server(_) => Self::temporary(message),
             _ => Self::internal(message),
         }

@@ -16,6 +16,8 @@ fn ctrl_c_stops_everything_in_order_with_nothing_left_behind() {
     assert!(text(&second.stderr).contains(&format!("pid {}", up.child.id())), "{}", text(&second.stderr));
     let targets = std::fs::read_to_string(up.data.join("prometheus/targets.json")).unwrap();
     assert!(targets.contains(&format!("127.0.0.1:{}", up.port)), "{targets}");
+    // The page is there before the last process is.
+    up.pid_of("feed", None);
     up.remember();
     signal(i32::try_from(up.child.id()).unwrap(), Signal::SIGINT);
     assert_eq!(up.wait().code(), Some(0), "{}", up.said());

@@ -127,25 +127,23 @@ impl Bus {
         let nats = match &options.credentials {
             Credentials::None => nats,
             Credentials::NkeySeedFile(path) => {
-                let seed = std::fs::read_to_string(path).map_err(|source| Error::File {
-                    action: "read nkey seed",
-                    path: path.clone(),
-                    source,
-                })?;
+                let wrong = |reason: String| Error::Credentials { path: path.clone(), reason };
+                let seed = std::fs::read_to_string(path).map_err(|source| wrong(source.to_string()))?;
+                // The client would find out only at each connect, and try for ever.
+                if nkeys::KeyPair::from_seed(seed.trim()).is_err() {
+                    return Err(wrong("not an nkey seed (58 characters that begin with SU)".to_owned()));
+                }
                 nats.nkey(seed.trim().to_owned())
             }
-            Credentials::CredsFile(path) => nats.credentials_file(path).await.map_err(|source| Error::File {
-                action: "read credentials",
-                path: path.clone(),
-                source,
-            })?,
+            Credentials::CredsFile(path) => nats
+                .credentials_file(path)
+                .await
+                .map_err(|source| Error::Credentials { path: path.clone(), reason: source.to_string() })?,
         };
-        let servers: Vec<async_nats::ServerAddr> = options
-            .url
-            .split(',')
-            .map(|url| url.trim().parse())
-            .collect::<Result<_, _>>()
-            .map_err(|error: std::io::Error| Error::Connect { url: options.url.clone(), reason: error.to_string() })?;
+        let servers: Vec<async_nats::ServerAddr> =
+            options.url.split(',').map(|url| url.trim().parse()).collect::<Result<_, _>>().map_err(|error: std::io::Error| {
+                Error::Connect { url: options.url.clone(), reason: format!("{error}; write it like nats://127.0.0.1:4222") }
+            })?;
         let client = nats
             .connect(servers)
             .await

@@ -14,6 +14,18 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// The credentials cannot be used.
+    #[error(
+        "credentials {}: {reason}; SPARK_NKEY_SEED_FILE names a file with an nkey seed (`spark setup` writes them), \
+         NATS_CREDS a .creds file",
+        path.display()
+    )]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, without its content.
+        reason: String,
+    },
     /// The broker refused or did not answer a request.
     #[error("{action}: {reason}")]
     Broker {

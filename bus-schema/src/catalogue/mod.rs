@@ -106,7 +106,7 @@ pub fn entries() -> Vec<Entry> {
             FEED,
             CALLS,
             "telemetry.calls.{exchange}",
-            &["feed", "portfolio"],
+            &["feed", "portfolio", "executor"],
             call,
             "One call to an exchange, with latency and outcome."
         ),

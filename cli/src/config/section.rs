@@ -57,14 +57,28 @@ fn describe(sources: &Sources, keys: &[String], value: &Value, inner: &[String],
         Kind::UnknownField(field, known) => (given, unknown("key", field, known)),
         Kind::UnknownVariant(word, known) => (given, unknown("value", word, known)),
         Kind::MissingField(field) => (None, format!("the key `{field}` is missing; add it")),
-        Kind::InvalidType(actual, want) => (given, format!("is {}, expected {want}", kind_of(actual))),
+        Kind::InvalidType(actual, want) => (given, format!("is {}, expected {}", kind_of(actual), wanted(&want.to_string()))),
         Kind::InvalidValue(_, want) => (given, format!("is not possible, expected {want}")),
         Kind::InvalidLength(length, want) => (given, format!("has {length} entries, expected {want}")),
         Kind::DuplicateField(field) => (given, format!("`{field}` is there twice; keep one")),
+        Kind::Message(text) if text.contains("socket address") => {
+            (given, format!("{text}; write address and port, e.g. \"127.0.0.1:4001\""))
+        }
         Kind::Message(text) => (given, text.clone()),
         other => (given, other.to_string()),
     };
     Problem { place: sources.place(keys), key: Some(key), value, what }
+}
+
+/// A type of Rust in words of TOML.
+fn wanted(name: &str) -> &str {
+    match name {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "bool" | "a boolean" => "true or false",
+        other => other,
+    }
 }
 
 fn kind_of(actual: &Actual) -> &'static str {

@@ -66,7 +66,7 @@ impl Sources {
         let parsed = toml_edit::de::from_str::<Dict>(&text);
         let document = ImDocument::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            problem(Place::File(path.clone()), format!("{error}")).at(&path, at)
+            problem(Place::File(path.clone()), format!("not TOML: {}", error.message().replace('\n', ", "))).at(&path, at)
         })?;
         self.values = parsed.map_err(|error| problem(Place::File(path.clone()), error.message().to_owned()))?;
         self.file = Some((path, document));
@@ -121,7 +121,6 @@ impl Sources {
 impl Problem {
     /// The same problem at a byte offset of a file.
     fn at(mut self, path: &Path, offset: usize) -> Self {
-        // toml_edit's own text begins with the line already; only the first line number is taken from it.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         self.place = Place::Line(path.to_owned(), line_of(&text, offset));
         self

@@ -1,10 +1,16 @@
 //! One readable line for each kind of message.
 
+mod orders;
+
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
-use spark_bus_schema::control::BreakerCommand;
+use spark_bus_schema::audit::{AuditAnchor, AuditDamage, AuditVerified};
+use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
+use spark_bus_schema::marks::Mark;
+use spark_bus_schema::orders::{Epoch, InstrumentFilters, OrderEvent, OrderIntent, Reconciliation};
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::{Balances, PriceAnomaly};
+use spark_bus_schema::risk::{Timeout, Verdict};
 use spark_bus_schema::telemetry::{Call, FeedStatus, Heartbeat, Windows};
 use spark_bus_schema::{DecodeError, Message, catalogue};
 use spark_nats::Delivery;
@@ -54,6 +60,24 @@ fn known(delivery: &Delivery) -> Option<Result<Told, DecodeError>> {
         PriceAnomaly::KIND => delivery.decode().map(|seen| (anomaly(&seen), Some(Style::Yellow))),
         Alert::KIND => delivery.decode().map(|alert: Alert| (self::alert(&alert), Some(alert_style(&alert)))),
         BreakerCommand::KIND => delivery.decode().map(|command| (breaker(&command), Some(Style::Cyan))),
+        Mark::KIND => delivery.decode().map(|mark| (orders::mark(&mark), Some(Style::Dim))),
+        OrderIntent::KIND => delivery.decode().map(|intent| (orders::intent(&intent), None)),
+        Verdict::KIND => delivery.decode().map(|verdict| (orders::verdict(&verdict), Some(orders::verdict_style(&verdict)))),
+        OrderEvent::KIND => delivery.decode().map(|event| (orders::event(&event), orders::event_style(&event))),
+        InstrumentFilters::KIND => delivery.decode().map(|all| (orders::filters(&all), Some(Style::Dim))),
+        Reconciliation::KIND => {
+            delivery.decode().map(|result| (orders::reconciliation(&result), Some(orders::reconciliation_style(&result))))
+        }
+        Epoch::KIND => delivery.decode().map(|epoch| (orders::epoch(&epoch), Some(Style::Cyan))),
+        Timeout::KIND => delivery.decode().map(|timeout| (orders::timeout(&timeout), None)),
+        KillSwitch::KIND => delivery.decode().map(|command| (orders::kill_switch(&command), Some(Style::Red))),
+        LimitsCommand::KIND => delivery.decode().map(|command| (orders::limits(&command), Some(Style::Cyan))),
+        CancelCommand::KIND => delivery.decode().map(|command| (orders::cancel(&command), Some(Style::Cyan))),
+        StrategyCommand::KIND => delivery.decode().map(|command| (orders::strategy(&command), Some(Style::Cyan))),
+        ResumeCommand::KIND => delivery.decode().map(|command| (orders::resume(&command), Some(Style::Cyan))),
+        AuditAnchor::KIND => delivery.decode().map(|anchor| (orders::anchor(&anchor), Some(Style::Dim))),
+        AuditVerified::KIND => delivery.decode().map(|verified| (orders::verified(&verified), Some(Style::Green))),
+        AuditDamage::KIND => delivery.decode().map(|damage| (orders::damage(&damage), Some(Style::Red))),
         Parked::KIND => delivery.decode().map(|parked| (self::parked(&parked), Some(Style::Yellow))),
         _ => return None,
     })

@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod harness;
 mod scripted;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use harness::{Feed, read};
 use scripted::btcturk::{BtcTurk, ID};
 use scripted::{Exchange, Row, later};
 use spark_bus_schema::market::{Quote, QuoteBatch, Side, TickBatch, Trade};
@@ -15,12 +16,8 @@ use spark_bus_schema::subject::{self, FEED};
 use spark_bus_schema::telemetry::{FeedState, FeedStatus};
 use spark_bus_schema::{Fixed, Venue};
 use spark_feed::{Config, VenueConfig};
+use spark_nats::Bus;
 use spark_nats::testing::TestBroker;
-use spark_nats::{Bus, Follower, Start};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-const LIMIT: Duration = Duration::from_secs(40);
 
 fn config(exchange: &Exchange) -> Config {
     let binance = VenueConfig {
@@ -33,46 +30,6 @@ fn config(exchange: &Exchange) -> Config {
         ..VenueConfig::default()
     };
     Config { binance, btcturk: VenueConfig { enabled: false, ..VenueConfig::btcturk() } }
-}
-
-struct Feed {
-    shutdown: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl Feed {
-    async fn start(broker: &TestBroker, config: Config) -> Self {
-        let service = broker.service("feed").await;
-        let shutdown = service.shutdown.clone();
-        let task = tokio::spawn(async move { spark_feed::run(service, config).await.unwrap() });
-        Self { shutdown, task }
-    }
-
-    async fn stop(self) {
-        self.shutdown.cancel();
-        tokio::time::timeout(LIMIT, self.task).await.expect("the feed stops").unwrap();
-    }
-}
-
-/// Everything of one symbol that FEED holds, read from the beginning until `enough`.
-async fn read<T: spark_bus_schema::Message + std::fmt::Debug>(
-    bus: &Bus,
-    subject: String,
-    mut enough: impl FnMut(&[T]) -> bool,
-) -> Vec<T> {
-    let mut follower = Follower::start(bus.clone(), "operator", FEED, vec![subject.clone()], Start::Beginning);
-    let mut batches = Vec::new();
-    let wait = async {
-        while !enough(&batches) {
-            for delivery in follower.next().await.expect("a follower does not end by itself") {
-                batches.extend(delivery.decode::<T>());
-            }
-        }
-    };
-    let timed_out = tokio::time::timeout(LIMIT, wait).await.is_err();
-    let last = batches.last().map(|last| format!("{last:?}").chars().take(600).collect::<String>());
-    assert!(!timed_out, "{subject}: not enough after {LIMIT:?} in {} batches, the last of them {last:?}", batches.len());
-    batches
 }
 
 async fn ticks_until(bus: &Bus, last: u64) -> Vec<Trade> {
@@ -92,10 +49,8 @@ async fn expect_ids(bus: &Bus, ids: std::ops::RangeInclusive<u64>) {
     }
 }
 
-async fn status_until(bus: &Bus, mut enough: impl FnMut(&FeedStatus) -> bool) -> FeedStatus {
-    let target = subject::feed_status(Venue::Binance);
-    let all = read::<FeedStatus>(bus, target, |all| all.iter().any(&mut enough)).await;
-    all.last().unwrap().clone()
+async fn status_until(bus: &Bus, enough: impl FnMut(&FeedStatus) -> bool) -> FeedStatus {
+    harness::status_until(bus, Venue::Binance, enough).await
 }
 
 #[tokio::test]
