@@ -1,10 +1,12 @@
 //! What all tasks of the gateway share: the view, the live stream, the way out for commands.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::BTreeSet;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::body::Bytes;
-use spark_bus_schema::Timestamp;
-use spark_bus_schema::control::BreakerCommand;
+use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
+use spark_bus_schema::{Timestamp, subject};
+use spark_nats::{Bus, Meta, PublishError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
@@ -12,9 +14,11 @@ use crate::event::{Event, Unreadable};
 use crate::http::limit::Limiter;
 use crate::http::metrics::HttpMetrics;
 use crate::latency::TickLatency;
+use crate::record::Record;
 use crate::stream::Hub;
 use crate::token::OperatorToken;
 use crate::view::{Change, View};
+use crate::waiters::Waiters;
 
 /// Commands that may wait for the broker; more are refused at once.
 pub const COMMANDS_MAX: usize = 16;
@@ -25,9 +29,53 @@ pub const PORTFOLIO_REUSE_MS: i64 = 100;
 /// A command on its way to the bus.
 pub struct Command {
     /// What to publish.
-    pub command: BreakerCommand,
+    pub command: Outgoing,
     /// Told the stream sequence, or why it is not stored.
     pub done: oneshot::Sender<Result<u64, String>>,
+}
+
+/// What the gateway may tell the system. The latest command of a kind decides.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outgoing {
+    /// Circuit breaker of one exchange.
+    Breaker(BreakerCommand),
+    /// Everything new stops, or may go on.
+    KillSwitch(KillSwitch),
+    /// New limits.
+    Limits(Box<LimitsCommand>),
+    /// An order is to be taken back.
+    Cancel(CancelCommand),
+    /// A strategy starts or stops.
+    Strategy(StrategyCommand),
+    /// A halt is lifted.
+    Resume(ResumeCommand),
+}
+
+impl Outgoing {
+    /// Where it is published.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Breaker(command) => subject::breaker(command.exchange),
+            Self::KillSwitch(_) => subject::KILL_SWITCH.to_owned(),
+            Self::Limits(_) => subject::LIMITS.to_owned(),
+            Self::Cancel(command) => subject::cancel(&command.order),
+            Self::Strategy(command) => subject::strategy(&command.strategy),
+            Self::Resume(_) => subject::RESUME.to_owned(),
+        }
+    }
+
+    pub(crate) async fn publish(&self, bus: &Bus) -> Result<u64, PublishError> {
+        let on = self.subject();
+        match self {
+            Self::Breaker(command) => bus.publish(&on, command, Meta::default()).await,
+            Self::KillSwitch(command) => bus.publish(&on, command, Meta::default()).await,
+            Self::Limits(command) => bus.publish(&on, command.as_ref(), Meta::default()).await,
+            Self::Cancel(command) => bus.publish(&on, command, Meta::default()).await,
+            Self::Strategy(command) => bus.publish(&on, command, Meta::default()).await,
+            Self::Resume(command) => bus.publish(&on, command, Meta::default()).await,
+        }
+    }
 }
 
 /// Shared by all tasks.
@@ -41,6 +89,8 @@ pub struct App {
     pub(crate) http: HttpMetrics,
     pub(crate) tick_latency: TickLatency,
     pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) waiters: Waiters,
+    bus: OnceLock<Bus>,
     view: RwLock<View>,
     portfolio: RwLock<Option<Rendered>>,
 }
@@ -62,6 +112,8 @@ impl App {
             http: HttpMetrics::default(),
             tick_latency: TickLatency::new(now),
             commands,
+            waiters: Waiters::default(),
+            bus: OnceLock::new(),
             view: RwLock::new(View::new(now, config.limits())),
             config,
             portfolio: RwLock::new(None),
@@ -87,6 +139,16 @@ impl App {
         body
     }
 
+    /// Gives the app its way to the broker; without one, orders are answered with 503.
+    pub(crate) fn connect(&self, bus: Bus) {
+        // Called once, before the first request is served.
+        let _ = self.bus.set(bus);
+    }
+
+    pub(crate) fn bus(&self) -> Option<&Bus> {
+        self.bus.get()
+    }
+
     /// The view, to read. Never held across an await.
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
@@ -102,9 +164,19 @@ impl App {
         let mut view = self.view_mut();
         let mut portfolio_changed = false;
         let mut ticks_received = Vec::new();
+        let mut orders = BTreeSet::new();
         for (at, event) in batch {
             if let Ok(Event::Ticks(ticks)) = &event {
                 ticks_received.extend(self.tick_latency.received(at, ticks));
+            }
+            let mut switched = false;
+            if let Ok(Event::Ledger(entry)) = &event {
+                match &entry.record {
+                    Record::Verdict(verdict) => _ = orders.insert(verdict.order.clone()),
+                    Record::Order(event) => _ = orders.insert(event.order.clone()),
+                    Record::KillSwitch(_) => switched = true,
+                    _ => {}
+                }
             }
             let change = match event {
                 Ok(event) => view.apply(at, event),
@@ -122,10 +194,15 @@ impl App {
                 }
                 Change::Portfolio => portfolio_changed = true,
                 Change::Windows => self.hub.mark_windows(),
-                Change::Price | Change::System | Change::Nothing => {}
+                Change::Price | Change::System | Change::Trading | Change::Nothing => {}
+            }
+            // Nobody shall wait for the next beat to learn that everything has stopped.
+            if switched {
+                self.hub.send("kill_switch", &view.trading.guard());
             }
         }
         drop(view);
+        self.waiters.wake(&orders);
         if !ticks_received.is_empty() {
             // From here on every reader sees them.
             self.tick_latency.observe(&ticks_received, spark_nats::now());

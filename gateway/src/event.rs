@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use spark_bus_schema::alerts::Alert;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
+use spark_bus_schema::marks::Mark;
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::telemetry::{Call, FeedStatus, Heartbeat, Windows};
 use spark_bus_schema::{DecodeError, Message, Timestamp, decode, subject};
+
+use crate::record::Entry;
 
 /// A message that the view takes in.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +33,10 @@ pub enum Event {
     Alert(Box<Alert>),
     /// A process could not handle a message.
     Parked(Box<Parked>),
+    /// The price that decisions about money use.
+    Mark(Mark),
+    /// A message about orders, with its place in the LEDGER; see [`crate::record`].
+    Ledger(Box<Entry>),
 }
 
 /// Why a message is not in the view. It is counted; the guardrail reads the same streams and parks it. The gateway has
@@ -100,6 +107,9 @@ impl Event {
         } else if is(subject::ALERTS) {
             let alert: Alert = decode(kind, payload)?;
             (subject::alert(&alert.name, &alert.scope), Self::Alert(Box::new(alert)))
+        } else if is(subject::MARKS) {
+            let mark: Mark = decode(kind, payload)?;
+            (subject::mark(mark.venue, &mark.symbol), Self::Mark(mark))
         } else if is(subject::PARKED_ALL) {
             let parked: Parked = decode(kind, payload)?;
             (subject::parked(&parked.process, &parked.stream, parked.sequence), Self::Parked(Box::new(parked)))
@@ -144,6 +154,7 @@ mod tests {
             "portfolio.balances.binance",
             "alerts.changed.WSStaleness.binance",
             "parked.guardrail.FEED.7",
+            "marks.price.binance.BTCUSDT",
         ];
         for on in subjects {
             let check = |kind: Option<&str>, payload: &[u8], want: &str| {

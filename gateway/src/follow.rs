@@ -1,24 +1,27 @@
 //! The streams into the view, and commands out of the gateway.
 //!
 //! A message that cannot be read is counted and its neighbours are taken in. Parking is the guardrail's part: it reads
-//! the same messages, and the gateway has no right to publish anything but `control.breaker.>`.
+//! the same messages, and the gateway has no right to publish anything but intents and commands.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use spark_bus_schema::telemetry::ProcessState;
 use spark_bus_schema::{Timestamp, subject};
-use spark_nats::{Bus, Delivery, Follower, Meta, Start, Status};
+use spark_nats::{Bus, Delivery, Follower, Start, Status};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Command};
 use crate::event::{Event, Unreadable};
+use crate::record::{self, Entry, Record};
 
 /// Windows of this long are read back at start, so that charts have their past at once.
 const WINDOWS_BACK: Duration = Duration::from_secs(3_600);
 /// Alert transitions of this long are read back at start.
 const ALERTS_BACK: Duration = Duration::from_secs(24 * 3_600);
+/// Until the end of the ledger was reached once, it is looked for this often.
+const END_INTERVAL: Duration = Duration::from_millis(100);
 /// The broker is asked this often how many messages are parked.
 const PARKED_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -32,8 +35,13 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: Ca
     let latest = [subject::QUOTES, subject::TICKS, subject::CALLS, subject::HEARTBEATS, subject::FEED_STATUS];
     let mut feed = start("gateway", subject::FEED, &latest, Start::LastPerSubject);
     let mut windows = start("gateway-history", subject::FEED, &[subject::WINDOWS], Start::Since(now - WINDOWS_BACK));
-    let mut ledger = start("gateway", subject::LEDGER, &[subject::BALANCES, subject::ALERTS], Start::LastPerSubject);
+    let mut ledger =
+        start("gateway", subject::LEDGER, &[subject::BALANCES, subject::ALERTS, subject::MARKS], Start::LastPerSubject);
     let mut alerts = start("gateway-history", subject::LEDGER, &[subject::ALERTS], Start::Since(now - ALERTS_BACK));
+    // Positions are the sum of everything that ever happened, so this one begins at the beginning.
+    let mut orders = start("gateway-orders", subject::LEDGER, &record::SUBJECTS, Start::Beginning);
+    let mut end = tokio::time::interval(END_INTERVAL);
+    let mut reading = true;
     let mut parked = start("gateway", subject::PARKED, &[subject::PARKED_ALL], Start::LastPerSubject);
     status.set(ProcessState::Running, None);
     loop {
@@ -45,6 +53,20 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: Ca
             // The ledger's own reader sees new alerts too: what is unreadable is counted there, once.
             Some(batch) = alerts.next() => (batch, true),
             Some(batch) = parked.next() => (batch, false),
+            Some(batch) = orders.next() => {
+                // The alerts among them are for the list of actions; their own readers count what is unreadable.
+                let read = batch.iter().filter_map(|delivery| Some((delivery, entry(delivery)?)));
+                let read = read.filter(|(delivery, event)| event.is_ok() || !subject::matches(subject::ALERTS, &delivery.subject));
+                app.take_in(read.map(|(delivery, event)| (delivery.stored_at, event)).collect());
+                continue;
+            }
+            _ = end.tick(), if reading => {
+                if orders.is_caught_up() {
+                    app.view_mut().trading.set_complete();
+                    reading = false;
+                }
+                continue;
+            }
             else => return,
         };
         app.take_in(batch.iter().filter_map(read).filter(|(_, event)| event.is_ok() || !again).collect());
@@ -55,6 +77,14 @@ fn read(delivery: &Delivery) -> Option<(Timestamp, Result<Event, Unreadable>)> {
     let event = Event::decode(&delivery.subject, delivery.kind.as_deref(), &delivery.payload).transpose()?;
     let stored_at = delivery.stored_at;
     Some((stored_at, event.and_then(|event| event.not_from_the_future(stored_at))))
+}
+
+fn entry(delivery: &Delivery) -> Option<Result<Event, Unreadable>> {
+    let record = Record::decode(&delivery.subject, delivery.kind.as_deref(), &delivery.payload).transpose()?;
+    Some(record.map(|record| {
+        let kind = delivery.kind.clone().unwrap_or_default();
+        Event::Ledger(Box::new(Entry { sequence: delivery.sequence, kind, payload: delivery.payload.clone(), record }))
+    }))
 }
 
 /// Keeps the view's knowledge of the connection.
@@ -99,15 +129,14 @@ pub(crate) async fn commands(mut commands: mpsc::Receiver<Command>, bus: Bus, sh
                 None => return,
             },
         };
-        let on = subject::breaker(command.exchange);
         let stored = tokio::select! {
             () = shutdown.cancelled() => return,
             // Nobody waits any more: a command that would arrive minutes later, after an outage, is not what was asked.
             () = done.closed() => continue,
-            stored = bus.publish(&on, &command, Meta::default()) => stored,
+            stored = command.publish(&bus) => stored,
         };
         let answer = stored.map_err(|error| {
-            tracing::error!(subject = on, %error, "publish a command");
+            tracing::error!(subject = command.subject(), %error, "publish a command");
             error.to_string()
         });
         // The request may have ended in the meantime.

@@ -1,25 +1,29 @@
 //! The window into the system: one in-memory view of everything on the bus, over HTTP and as a live stream, with the
 //! page that shows it; and the one way in for commands from outside.
 //!
-//! It refuses to decide anything. It knows no exchange and keeps no state: what it shows is read from the streams again at
-//! every start. Reading works, and says `DEGRADED`, with any process or the broker down.
+//! It refuses to decide anything: an order that comes in here is an intent like any other, and risk says yes or no. It knows
+//! no exchange and keeps no state: what it shows is read from the streams again at every start. Reading works, and says `DEGRADED`, with any process or the broker down.
 //!
-//! Read in this order: [`event`] (what comes in), [`view`] (the picture, pure), [`render`] (the picture as JSON),
-//! [`stream`] (live events), [`latency`] (from the socket to here), [`http`] (routes and limits), [`app`] (what tasks share),
+//! Read in this order: [`event`] and [`record`] (what comes in), [`view`] (the picture, pure), [`render`] (the picture as JSON),
+//! [`stream`] (live events), [`latency`] (from the socket to here), [`http`] (routes and limits), [`desk`] (an order's
+//! way into the LEDGER and back), [`app`] (what tasks share),
 //! `follow` (the wiring to the bus).
 
 pub mod app;
 mod config;
+pub mod desk;
 mod error;
 pub mod event;
 mod follow;
 pub mod http;
 pub mod latency;
 pub mod number;
+pub mod record;
 pub mod render;
 pub mod stream;
 mod token;
 pub mod view;
+mod waiters;
 
 use std::sync::Arc;
 
@@ -54,6 +58,7 @@ pub async fn serve(listener: TcpListener, service: Service, config: Config) -> R
     let (app, receiver) = App::new(config, token, spark_nats::now());
     let app = Arc::new(app);
     let (bus, shutdown) = (service.bus.clone(), service.shutdown.clone());
+    app.connect(bus.clone());
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "the gateway listens");
     }

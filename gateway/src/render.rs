@@ -10,6 +10,9 @@ use crate::number::Number;
 use crate::view::prices::PriceRow;
 use crate::view::processes::{Presence, ProcessRow};
 use crate::view::status::{Status, Word};
+use crate::view::trading::OrdersTold;
+use crate::view::trading::positions::Positions;
+use crate::view::trading::rows::Guard;
 use crate::view::windows::{ERROR_RATE_RULE, P95_RULE, STALENESS_RULE};
 use crate::view::{FeedRow, ParkedRows, View, portfolio};
 
@@ -88,6 +91,9 @@ pub struct Snapshot<'a> {
     prices: Vec<PriceRow>,
     alerts: AlertsAnswer<'a>,
     windows: Option<&'a Windows>,
+    orders: OrdersTold<'a>,
+    positions: Positions<'a>,
+    guard: Guard<'a>,
 }
 
 impl<'a> Snapshot<'a> {
@@ -100,6 +106,9 @@ impl<'a> Snapshot<'a> {
             prices: view.prices.rows(now),
             alerts: AlertsAnswer::new(view, now),
             windows: view.windows.latest(),
+            orders: view.trading.newest_orders(),
+            positions: view.trading.positions(now),
+            guard: view.trading.guard(),
             system,
         }
     }

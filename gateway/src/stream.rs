@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::render::{PricesAnswer, Snapshot, System};
+use crate::view::trading::Changed;
 
 /// Events that a client may be behind.
 pub const BACKLOG_MAX: usize = 256;
@@ -26,6 +27,8 @@ pub const CLIENTS_MAX: usize = 128;
 pub const BEAT: Duration = Duration::from_millis(100);
 /// Windows and processes leave on every tenth beat: once a second.
 const BEATS_A_SECOND: u64 = 10;
+/// Positions and what may trade leave on every fifth beat; the kill switch leaves at once (see [`crate::app`]).
+const BEATS_HALF_A_SECOND: u64 = 5;
 
 /// An event, rendered once for all clients.
 #[derive(Debug)]
@@ -93,6 +96,7 @@ pub async fn pulse(app: Arc<App>, shutdown: CancellationToken) {
         }
         beat += 1;
         send_changes(&app, beat.is_multiple_of(BEATS_A_SECOND));
+        send_trading(&app, beat.is_multiple_of(BEATS_HALF_A_SECOND));
     }
 }
 
@@ -116,6 +120,27 @@ fn send_changes(app: &App, second: bool) {
             app.hub.send("windows", windows);
         }
         app.hub.send("processes", &System::new(&view, now));
+    }
+}
+
+fn send_trading(app: &App, half_second: bool) {
+    let (orders, changed) = {
+        let mut view = app.view_mut();
+        let changed = if half_second { view.trading.take_changed() } else { Changed::default() };
+        (view.trading.take_orders(), changed)
+    };
+    if app.hub.clients() == 0 {
+        return;
+    }
+    let view = app.view();
+    if !orders.is_empty() {
+        app.hub.send("order", &view.trading.told(&orders));
+    }
+    if changed.positions {
+        app.hub.send("position", &view.trading.positions(spark_nats::now()));
+    }
+    if changed.guard {
+        app.hub.send("guard", &view.trading.guard());
     }
 }
 

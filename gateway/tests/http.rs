@@ -14,6 +14,7 @@ use spark_bus_schema::market::{Quote, QuoteBatch, Side, TickBatch, Trade};
 use spark_bus_schema::portfolio::{AssetBalance, Balances, PollError};
 use spark_bus_schema::telemetry::{WindowValue, Windows};
 use spark_bus_schema::{Decimal, Fixed, Timestamp, Venue};
+use spark_gateway::app::Outgoing;
 use spark_gateway::event::Event;
 use spark_gateway::stream::BACKLOG_MAX;
 use spark_gateway::{Config, Error, OperatorToken};
@@ -268,8 +269,9 @@ async fn commands_need_the_token_and_without_one_configured_they_are_switched_of
     let headers = [("Authorization", bearer.as_str())];
     let (answer, ()) = tokio::join!(request(open.address, LINE, &headers), async {
         let sent = open.commands.recv().await.unwrap();
-        assert_eq!((sent.command.exchange, sent.command.mode), (Venue::Btcturk, BreakerMode::Open));
-        assert_eq!((sent.command.actor.as_str(), sent.command.reason.as_str()), ("operator", "test"));
+        let Outgoing::Breaker(command) = &sent.command else { panic!("{:?}", sent.command) };
+        assert_eq!((command.exchange, command.mode), (Venue::Btcturk, BreakerMode::Open));
+        assert_eq!((command.actor.as_str(), command.reason.as_str()), ("operator", "test"));
         sent.done.send(Ok(42)).unwrap();
     });
     assert_eq!((answer.status, answer.json()["sequence"].as_u64()), (200, Some(42)), "{}", answer.body);

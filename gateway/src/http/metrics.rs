@@ -48,6 +48,7 @@ pub fn render(app: &App, now: Timestamp) -> String {
         portfolio(&mut text, &view);
         market(&mut text, &view, now);
         alerts(&mut text, &view);
+        trading(&mut text, &view);
         gateway(&mut text, &view, now);
         text.family("spark_gateway_stream_clients", "gauge", "Clients of the live stream.");
         text.sample("", &[("service", GATEWAY)], app.hub.clients() as f64);
@@ -181,6 +182,34 @@ fn alerts(text: &mut Text, view: &View) {
     if let Some(count) = view.parked_count() {
         text.family("spark_dlq_size", "gauge", "Parked messages.");
         text.sample("", &[SERVICE], count as f64);
+    }
+}
+
+fn trading(text: &mut Text, view: &View) {
+    const RISK: (&str, &str) = ("service", "risk");
+    const EXECUTOR: (&str, &str) = ("service", "executor");
+    let trading = &view.trading;
+    text.family("spark_risk_killswitch_active", "gauge", "Whether the kill switch is on.");
+    text.sample("", &[RISK], f64::from(u8::from(trading.is_killed())));
+    text.family("spark_risk_block_total", "counter", "Orders refused, by guard.");
+    for (reason, count) in trading.blocks() {
+        text.sample("", &[RISK, ("reason", reason)], *count as f64);
+    }
+    text.family("spark_risk_approved_total", "counter", "Orders approved.");
+    text.sample("", &[RISK], trading.approved() as f64);
+    text.family("spark_orders_open", "gauge", "Orders approved and not final.");
+    text.sample("", &[EXECUTOR], trading.open_count() as f64);
+    text.family("spark_order_events_total", "counter", "Order events, by the state that they led to.");
+    for (state, count) in trading.transitions() {
+        text.sample("", &[EXECUTOR, ("state", state)], *count as f64);
+    }
+    text.family("spark_order_events_illegal_total", "counter", "Messages that contradict the order book, by reason.");
+    for (reason, count) in trading.illegal() {
+        text.sample("", &[EXECUTOR, ("reason", reason)], *count as f64);
+    }
+    text.family("spark_trading_halted", "gauge", "Scopes in which trading is halted until an operator resumes it.");
+    for halt in trading.halts() {
+        text.sample("", &[EXECUTOR, ("scope", &halt.scope)], 1.0);
     }
 }
 

@@ -1,5 +1,7 @@
 //! HTTP: routes, and what every request passes through. Knows the view and nothing of the broker.
 
+mod command;
+mod exec;
 pub mod limit;
 pub mod metrics;
 mod page;
@@ -12,7 +14,7 @@ mod tools;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
@@ -25,8 +27,12 @@ use crate::app::App;
 use problem::Problem;
 use server::Peer;
 
-/// Bytes that a request's body may have. No route of today needs a body at all.
+/// Bytes that a request's body may have.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
+/// As [`BODY_BYTES_MAX`], for a body whose length the head does not tell.
+const BODY_BYTES_READ_MAX: usize = 64 * 1024;
+/// The path of the kill switch: whoever may stop everything is never told to come back later.
+const KILL_SWITCH: &str = "/api/exec/kill-switch";
 /// The path of the live stream: no rate limit and no time limit apply, its clients are bounded in number.
 const STREAM: &str = "/api/stream";
 
@@ -50,12 +56,13 @@ pub fn router(app: Arc<App>, shutdown: CancellationToken) -> Router {
     router
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_READ_MAX))
         .layer(middleware::from_fn_with_state(context.clone(), limits))
         .layer(middleware::from_fn_with_state(context.clone(), envelope))
         .with_state(context)
 }
 
-fn routes() -> [(&'static str, MethodRouter<Context>); 16] {
+fn routes() -> [(&'static str, MethodRouter<Context>); 29] {
     [
         ("/health", get(read::health)),
         ("/api/healthz", get(read::healthz)),
@@ -72,6 +79,19 @@ fn routes() -> [(&'static str, MethodRouter<Context>); 16] {
         ("/api/tools/metrics/timeseries", get(tools::timeseries)),
         ("/api/tools/get_metrics", get(tools::get_metrics)),
         ("/api/tools/circuit-breaker", post(tools::circuit_breaker)),
+        ("/api/exec/order", post(exec::place::place)),
+        ("/api/exec/orders", get(exec::look::orders)),
+        ("/api/exec/orders/{id}", get(exec::look::order)),
+        ("/api/exec/orders/{id}/cancel", post(exec::commands::cancel)),
+        ("/api/exec/positions", get(exec::look::positions)),
+        ("/api/exec/start", post(exec::commands::start)),
+        ("/api/exec/stop", post(exec::commands::stop)),
+        ("/api/exec/strategies", get(exec::look::strategies)),
+        (KILL_SWITCH, get(exec::look::kill_switch).post(exec::commands::kill_switch)),
+        ("/api/exec/limits", get(exec::look::limits).post(exec::limits::set)),
+        ("/api/exec/resume", post(exec::commands::resume)),
+        ("/api/exec/reconciliation", get(exec::look::reconciliation)),
+        ("/api/audit/list", post(exec::audit::list)),
         (STREAM, get(read::stream)),
     ]
 }
@@ -101,7 +121,8 @@ async fn limits(State(context): State<Context>, request: Request, next: Next) ->
     }
     let path = request.uri().path();
     let stream = path == STREAM;
-    if path.starts_with("/api/") && !stream {
+    let stops_everything = path == KILL_SWITCH && command::is_operator(&context.app, request.headers());
+    if path.starts_with("/api/") && !stream && !stops_everything {
         let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip());
         if let Some(wait) = peer.and_then(|peer| context.app.limiter.check(peer)) {
             return limit::too_many(wait);

@@ -1,33 +1,43 @@
 //! Errors as problem documents (RFC 9457): what, where, and how to put it right.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 /// A problem document.
 #[derive(Debug, Serialize)]
 pub(crate) struct Problem {
-    #[serde(rename = "type")]
-    kind: String,
+    #[serde(rename = "type", serialize_with = "urn")]
+    slug: &'static str,
     title: &'static str,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     /// The parameter, header or field that is meant.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
-    place: Option<&'static str>,
+    place: Option<Cow<'static, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
+    /// Members that this kind of problem adds.
+    #[serde(flatten)]
+    more: Option<Box<Value>>,
+}
+
+fn urn<S: Serializer>(slug: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("urn:spark:problem:{slug}"))
 }
 
 impl Problem {
     /// `slug` is the stable word that programs look at.
-    pub fn new(status: StatusCode, slug: &str, title: &'static str) -> Self {
-        Self { kind: format!("urn:spark:problem:{slug}"), title, status: status.as_u16(), detail: None, place: None, fix: None }
+    pub fn new(status: StatusCode, slug: &'static str, title: &'static str) -> Self {
+        Self { slug, title, status: status.as_u16(), detail: None, place: None, fix: None, more: None }
     }
 
     /// A value that cannot be used.
-    pub fn bad_value(place: &'static str, detail: String, fix: String) -> Self {
+    pub fn bad_value(place: impl Into<Cow<'static, str>>, detail: String, fix: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-value", "A value cannot be used").place(place).detail(detail).fix(fix)
     }
 
@@ -36,8 +46,13 @@ impl Problem {
         self
     }
 
-    pub fn place(mut self, place: &'static str) -> Self {
-        self.place = Some(place);
+    pub fn place(mut self, place: impl Into<Cow<'static, str>>) -> Self {
+        self.place = Some(place.into());
+        self
+    }
+
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.more.get_or_insert_with(|| Box::new(Value::Object(Map::new())))[name] = value;
         self
     }
 

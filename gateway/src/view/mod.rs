@@ -10,6 +10,7 @@ pub mod portfolio;
 pub mod prices;
 pub mod processes;
 pub mod status;
+pub mod trading;
 pub mod windows;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use calls::Calls;
 use portfolio::Portfolio;
 use prices::Prices;
 use processes::Processes;
+use trading::Trading;
 use windows::WindowView;
 
 /// Processes and streams whose newest parked message is shown.
@@ -43,6 +45,8 @@ pub enum Change {
     Windows,
     /// Processes, feeds, parked messages: told once a second anyway.
     System,
+    /// Orders, positions, what may trade: the view remembers which.
+    Trading,
     /// Nothing that is shown live.
     Nothing,
 }
@@ -79,6 +83,8 @@ pub struct View {
     pub processes: Processes,
     /// Totals over calls to exchanges.
     pub calls: Calls,
+    /// Orders, positions, and what may trade.
+    pub trading: Trading,
     feeds: BTreeMap<Venue, FeedStatus>,
     parked_count: Option<u64>,
     parked_last: BTreeMap<(String, String), Parked>,
@@ -102,6 +108,7 @@ impl View {
             windows: WindowView::default(),
             processes: Processes::default(),
             calls: Calls::default(),
+            trading: Trading::default(),
             feeds: BTreeMap::new(),
             parked_count: None,
             parked_last: BTreeMap::new(),
@@ -141,6 +148,8 @@ impl View {
                 (true, Change::Nothing)
             }
             Event::Parked(parked) => (self.park(*parked), Change::System),
+            Event::Mark(mark) => (self.trading.mark(at, mark), Change::Trading),
+            Event::Ledger(entry) => (self.trading.apply(at, &entry, at >= self.started_at), Change::Trading),
         };
         if !fits {
             self.overflow += 1;

@@ -81,10 +81,16 @@ pub async fn get(address: SocketAddr, path: &str) -> Answer {
 }
 
 pub async fn request(address: SocketAddr, line: &str, headers: &[(&str, &str)]) -> Answer {
+    send(address, line, headers, "").await
+}
+
+/// A request with a body; none when it is empty.
+pub async fn send(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     bounded(line, async {
         let mut socket = TcpStream::connect(address).await.unwrap();
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let text = format!("{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+        let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+        let text = format!("{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{length}{headers}\r\n{body}");
         socket.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.unwrap();

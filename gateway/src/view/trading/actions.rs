@@ -1,0 +1,200 @@
+//! The newest things that were done: commands, verdicts, transitions, alerts, and the audit's own words.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use spark_bus_schema::audit::AuditAnchor;
+use spark_bus_schema::{Timestamp, catalogue};
+
+use crate::record::{Entry, Record};
+
+/// Actions held.
+pub const ACTIONS_MAX: usize = 2_000;
+/// Bytes of their payloads held, in all.
+pub const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Anchors held.
+pub const ANCHORS_MAX: usize = 512;
+
+/// Every name of an action, in the spelling of the audit.
+pub const NAMES: [&str; 16] = [
+    "order.intent",
+    "order.event",
+    "order.reconciliation",
+    "order.epoch",
+    "risk.verdict",
+    "risk.epoch",
+    "control.kill_switch",
+    "control.limits",
+    "control.cancel",
+    "control.strategy",
+    "control.resume",
+    "control.breaker",
+    "alert",
+    "audit.anchor",
+    "audit.verified",
+    "audit.damage",
+];
+
+/// One thing that was done.
+#[derive(Clone, Debug)]
+pub struct Action {
+    /// LEDGER sequence.
+    pub sequence: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// What.
+    pub action: &'static str,
+    /// Who.
+    pub actor: String,
+    /// One line for people.
+    pub summary: String,
+    kind: String,
+    payload: Bytes,
+}
+
+/// The newest actions, oldest first.
+#[derive(Default)]
+pub struct Actions {
+    held: VecDeque<Action>,
+    bytes: usize,
+    anchors: VecDeque<AuditAnchor>,
+    /// Whether older ones have been dropped.
+    dropped: bool,
+}
+
+impl Actions {
+    /// Takes in a message of the ledger.
+    pub fn apply(&mut self, at: Timestamp, entry: &Entry) {
+        if self.held.back().is_some_and(|held| held.sequence >= entry.sequence) {
+            return;
+        }
+        if let Record::Anchor(anchor) = &entry.record {
+            if self.anchors.len() == ANCHORS_MAX {
+                self.anchors.pop_front();
+            }
+            self.anchors.push_back(anchor.clone());
+        }
+        let (action, actor, summary) = describe(&entry.record);
+        self.bytes += entry.payload.len();
+        let (kind, payload) = (entry.kind.clone(), entry.payload.clone());
+        self.held.push_back(Action { sequence: entry.sequence, at, action, actor, summary, kind, payload });
+        while self.held.len() > ACTIONS_MAX || self.bytes > BYTES_MAX {
+            let Some(gone) = self.held.pop_front() else { break };
+            self.bytes -= gone.payload.len();
+            self.dropped = true;
+        }
+    }
+
+    /// Newest first.
+    pub fn newest(&self) -> impl Iterator<Item = &Action> {
+        self.held.iter().rev()
+    }
+
+    /// Whether everything stored at or after `from` is held.
+    #[must_use]
+    pub fn reach(&self, from: Option<Timestamp>) -> bool {
+        !self.dropped || from.is_some_and(|from| self.held.front().is_some_and(|oldest| oldest.at < from))
+    }
+
+    /// The first anchor that covers a message.
+    #[must_use]
+    pub fn anchor(&self, sequence: u64) -> Option<&AuditAnchor> {
+        self.anchors.iter().find(|anchor| anchor.sequence >= sequence)
+    }
+}
+
+impl Action {
+    /// The message as JSON.
+    #[must_use]
+    pub fn payload(&self) -> Value {
+        catalogue::find(&self.kind).and_then(|entry| (entry.to_json)(&self.payload).ok()).unwrap_or(Value::Null)
+    }
+
+    /// SHA-256 of the message's bytes, hexadecimal.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        Sha256::digest(&self.payload).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// For the page.
+    #[must_use]
+    pub fn row(&self) -> ActionRow<'_> {
+        ActionRow {
+            sequence: self.sequence,
+            at_ms: self.at.as_millis(),
+            action: self.action,
+            actor: &self.actor,
+            summary: &self.summary,
+        }
+    }
+}
+
+/// One line of the page.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionRow<'a> {
+    sequence: u64,
+    at_ms: i64,
+    action: &'static str,
+    actor: &'a str,
+    summary: &'a str,
+}
+
+fn describe(record: &Record) -> (&'static str, String, String) {
+    match record {
+        Record::Intent(intent) => {
+            let side = side(intent.side);
+            ("order.intent", intent.actor.clone(), format!("{} {side} {} {}", intent.strategy, intent.quantity, intent.symbol))
+        }
+        Record::Verdict(verdict) => ("risk.verdict", "risk".to_owned(), verdict.reason.clone()),
+        Record::Order(event) => {
+            let summary = format!("{} {} {}: {}", event.strategy, side(event.side), event.symbol, event.state());
+            ("order.event", "executor".to_owned(), summary)
+        }
+        Record::KillSwitch(command) => {
+            let also = if command.on && command.cancel_open { ", open orders cancelled" } else { "" };
+            let summary = format!("{}{also}: {}", if command.on { "on" } else { "off" }, command.reason);
+            ("control.kill_switch", command.actor.clone(), summary)
+        }
+        Record::Limits(command) => ("control.limits", command.actor.clone(), command.reason.clone()),
+        Record::Cancel(command) => ("control.cancel", command.actor.clone(), format!("{}: {}", command.order, command.reason)),
+        Record::Strategy(command) => {
+            let verb = if command.run { "start" } else { "stop" };
+            ("control.strategy", command.actor.clone(), format!("{verb} {}: {}", command.strategy, command.reason))
+        }
+        Record::Resume(command) => {
+            ("control.resume", command.actor.clone(), format!("{}: {}", super::scope_name(&command.scope), command.reason))
+        }
+        Record::Breaker(command) => {
+            let summary = format!("{} {:?}: {}", command.exchange, command.mode, command.reason);
+            ("control.breaker", command.actor.clone(), summary.to_lowercase())
+        }
+        Record::Reconciliation(compared) => {
+            let summary = compared.halted.as_ref().map_or_else(
+                || format!("{} agrees ({})", compared.exchange, compared.occasion),
+                |why| format!("{} halted: {why}", compared.exchange),
+            );
+            ("order.reconciliation", "executor".to_owned(), summary)
+        }
+        Record::Epoch(epoch) => {
+            let action = if epoch.process == "risk" { "risk.epoch" } else { "order.epoch" };
+            (action, epoch.process.clone(), format!("{} took over", epoch.holder))
+        }
+        Record::Alert(alert) => ("alert", "guardrail".to_owned(), format!("{} {:?}", alert.name, alert.state)),
+        Record::Anchor(anchor) => ("audit.anchor", "auditor".to_owned(), format!("through {}", anchor.sequence)),
+        Record::Verified(verified) => ("audit.verified", "auditor".to_owned(), format!("through {}", verified.through)),
+        Record::Damage(damage) => {
+            ("audit.damage", "auditor".to_owned(), format!("{} at {}: {}", damage.kind, damage.first_bad_sequence, damage.detail))
+        }
+    }
+}
+
+fn side(side: spark_bus_schema::market::Side) -> &'static str {
+    match side {
+        spark_bus_schema::market::Side::Buy => "buy",
+        spark_bus_schema::market::Side::Sell => "sell",
+    }
+}
