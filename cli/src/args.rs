@@ -57,6 +57,9 @@ pub enum Command {
     /// Runs one process: windows over everything, thresholds, alerts.
     #[command(after_help = PROCESS_HELP)]
     Guardrail(ProcessArgs),
+    /// Runs one process: the hash chain over the LEDGER, outside the broker.
+    #[command(after_help = PROCESS_HELP)]
+    Auditor(ProcessArgs),
     /// Runs one process: HTTP, the live stream and the page.
     #[command(after_help = PROCESS_HELP)]
     Gateway(ProcessArgs),
@@ -92,6 +95,14 @@ pub enum Command {
     /// Faults for the simulated exchanges.
     #[command(subcommand)]
     Sim(SimCommand),
+    /// The record of everything: is it what it was, what is in it, what is accepted.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark audit verify\n  spark audit list --action order --limit 20\n  \
+        spark audit accept --reason \"disk replaced, positions compared with the exchanges\"\n\
+        Exit codes of verify: 0 clean, 1 broken, 2 cannot be opened."
+    )]
+    Audit(AuditCommand),
     /// Sets the circuit breaker of an exchange by hand.
     #[command(
         after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""
@@ -281,6 +292,50 @@ pub struct TopologyArgs {
     /// Copies of each message in a cluster.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub replicas: u8,
+}
+
+/// `spark audit …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Checks every entry of the audit database, and every message of the LEDGER against it.
+    Verify(AuditVerifyArgs),
+    /// Lists the record: the newest entries, or from a place on.
+    List(AuditListArgs),
+    /// Accepts the damage that was found: the LEDGER as it is now begins a new era, and trading may resume.
+    Accept(AuditAcceptArgs),
+}
+
+/// `spark audit verify`.
+#[derive(Clone, Debug, Args)]
+pub struct AuditVerifyArgs {
+    /// Only the audit database; no broker is needed.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `spark audit list`.
+#[derive(Clone, Debug, Args)]
+pub struct AuditListArgs {
+    /// How many entries at most, up to 1000.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Only this action (order.intent), or everything below it (order).
+    #[arg(long, value_name = "ACTION")]
+    pub action: Option<String>,
+    /// Begin at this LEDGER sequence or time (2026-11-21T09:30:00Z), oldest first.
+    #[arg(long, value_name = "SEQUENCE|TIME")]
+    pub from: Option<String>,
+}
+
+/// `spark audit accept`.
+#[derive(Clone, Debug, Args)]
+pub struct AuditAcceptArgs {
+    /// Why; it becomes part of the chain.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Do not lift the halt; no broker is needed.
+    #[arg(long)]
+    pub keep_halted: bool,
 }
 
 /// `spark breaker`.

@@ -14,6 +14,8 @@ fn every_command_explains_itself() {
         "feed",
         "portfolio",
         "guardrail",
+        "auditor",
+        "audit",
         "gateway",
         "exchange-sim",
         "tail",

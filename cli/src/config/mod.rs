@@ -17,7 +17,7 @@ pub use sources::{DEFAULT_FILE, Sources};
 use crate::exit::Failure;
 
 /// The sections of the file.
-pub const SECTIONS: &[&str] = &["feed", "portfolio", "guardrail", "gateway", "exchange-sim", "nats", "supervisor"];
+pub const SECTIONS: &[&str] = &["feed", "portfolio", "guardrail", "auditor", "gateway", "exchange-sim", "nats", "supervisor"];
 
 /// The list of further symbols.
 const INSTRUMENT: &str = "instrument";
@@ -119,6 +119,8 @@ pub struct Config {
     pub portfolio: spark_portfolio::Config,
     /// `[guardrail]`.
     pub guardrail: spark_guardrail::Config,
+    /// `[auditor]`.
+    pub auditor: spark_auditor::Config,
     /// `[gateway]`.
     pub gateway: spark_gateway::Config,
     /// `[exchange-sim]`.
@@ -154,6 +156,7 @@ impl Config {
             feed: check.section("feed", |feed: &spark_feed::Config| feed.validate_with(&instruments)),
             portfolio: check.section("portfolio", spark_portfolio::Config::validate),
             guardrail: check.section("guardrail", |_: &spark_guardrail::Config| Vec::new()),
+            auditor: check.section("auditor", spark_auditor::Config::validate),
             gateway: check.section("gateway", spark_gateway::Config::validate),
             exchange_sim: check.section("exchange-sim", simulator_problems),
             instruments,
@@ -183,6 +186,7 @@ impl Config {
         add("feed", serde_json::to_value(&self.feed));
         add("portfolio", serde_json::to_value(&self.portfolio));
         add("guardrail", serde_json::to_value(&self.guardrail));
+        add("auditor", serde_json::to_value(&self.auditor));
         add("gateway", serde_json::to_value(&self.gateway));
         // The simulator's section holds keys, so only what was written is shown, not its defaults.
         add("exchange-sim", serde_json::to_value(self.given.get("exchange-sim")));

@@ -1,5 +1,6 @@
 //! Commands for the person at the keyboard: looking and acting.
 
+pub mod audit;
 pub mod breaker;
 pub mod config;
 pub mod doctor;

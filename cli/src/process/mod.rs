@@ -24,6 +24,8 @@ pub enum Process {
     Portfolio,
     /// Windows and alerts.
     Guardrail,
+    /// The LEDGER's hash chain.
+    Auditor,
     /// HTTP out.
     Gateway,
     /// Simulated exchanges.
@@ -49,6 +51,7 @@ impl Process {
             Self::Feed => "feed",
             Self::Portfolio => "portfolio",
             Self::Guardrail => "guardrail",
+            Self::Auditor => "auditor",
             Self::Gateway => "gateway",
             Self::ExchangeSim => "exchange-sim",
         }
@@ -118,6 +121,7 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Feed => spark_feed::run_with(service, config.feed, &config.instruments).await.map_err(|error| failed(&error)),
         Process::Portfolio => spark_portfolio::run(service, config.portfolio).await.map_err(|error| failed(&error)),
         Process::Guardrail => spark_guardrail::run(service, config.guardrail).await.map_err(|error| failed(&error)),
+        Process::Auditor => spark_auditor::run(service, config.auditor).await.map_err(|error| failed(&error)),
         Process::Gateway => spark_gateway::run(service, config.gateway).await.map_err(|error| failed(&error)),
         Process::ExchangeSim => {
             // It knows no broker; its heartbeat is the runtime's.

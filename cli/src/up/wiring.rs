@@ -13,7 +13,7 @@ use crate::process::Process;
 
 /// The processes of this build, in the order in which they start.
 pub const PROCESSES: &[Process] =
-    &[Process::ExchangeSim, Process::Guardrail, Process::Gateway, Process::Portfolio, Process::Feed];
+    &[Process::ExchangeSim, Process::Auditor, Process::Guardrail, Process::Gateway, Process::Portfolio, Process::Feed];
 /// Ports that the simulator needs: Binance, BTCTurk, its own API.
 pub const SIMULATOR_PORTS: usize = 3;
 
@@ -37,7 +37,7 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
     let settings = match process {
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
-        Process::Guardrail => Vec::new(),
+        Process::Guardrail | Process::Auditor => Vec::new(),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
     };
@@ -202,7 +202,7 @@ mod tests {
         assert!(!demo.feed.binance.from_oldest && demo.gateway.demo);
         assert_eq!(demo.portfolio.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
         assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
-        assert_eq!(demo.gateway.expected, ["exchange-sim", "guardrail", "portfolio", "feed"]);
+        assert_eq!(demo.gateway.expected, ["exchange-sim", "auditor", "guardrail", "portfolio", "feed"]);
         assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
         let replay = read(&plan(false, &["/tmp/a \"b\".gz", "/tmp/c.gz"]), &[]);
         assert!(replay.feed.binance.from_oldest);
