@@ -24,6 +24,8 @@ use crate::service::Service;
 
 /// The state is saved at most this often, and when the process stops.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
+/// A save that took long is not repeated before this many times as long has passed: states grow.
+const CHECKPOINT_SHARE: u32 = 20;
 /// Decisions on their way to the broker at once.
 const IN_FLIGHT_MAX: usize = 256;
 
@@ -64,6 +66,7 @@ struct Decider<'a, M: Machine> {
     missing: BTreeMap<String, (Effect, String)>,
     is_between_batches: bool,
     saved_at: Instant,
+    save_again_after: Duration,
 }
 
 impl<'a, M: Machine> Decider<'a, M> {
@@ -96,6 +99,7 @@ impl<'a, M: Machine> Decider<'a, M> {
             missing: BTreeMap::new(),
             is_between_batches: true,
             saved_at: Instant::now(),
+            save_again_after: CHECKPOINT_EVERY,
         })
     }
 
@@ -111,7 +115,7 @@ impl<'a, M: Machine> Decider<'a, M> {
             if self.cursor.is_some_and(|cursor| cursor.sequence >= self.lease.epoch()) {
                 self.publish().await?;
                 self.is_between_batches = true;
-                if self.saved_at.elapsed() >= CHECKPOINT_EVERY {
+                if self.saved_at.elapsed() >= self.save_again_after {
                     self.save()?;
                 }
             }
@@ -165,9 +169,11 @@ impl<'a, M: Machine> Decider<'a, M> {
 
     fn save(&mut self) -> Result<(), Error> {
         let Some(cursor) = self.cursor else { return Ok(()) };
+        let begun = Instant::now();
         let cursors = BTreeMap::from([(LEDGER.to_owned(), cursor)]);
         self.checkpoint.save(&Saved { state: self.machine.save(), cursors, boundary_ns: 0 })?;
         self.saved_at = Instant::now();
+        self.save_again_after = CHECKPOINT_EVERY.max(begun.elapsed() * CHECKPOINT_SHARE);
         Ok(())
     }
 }

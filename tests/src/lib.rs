@@ -1,6 +1,8 @@
 //! End-to-end tests: a real broker, real processes, real sockets. This crate holds what they share.
 
 pub mod bench;
+pub mod checker;
+pub mod orders;
 pub mod recording;
 pub mod rules;
 pub mod stored;
