@@ -163,6 +163,13 @@ impl Breaker {
         }
     }
 
+    /// The call that was let through was not made after all.
+    pub fn abandoned(&mut self) {
+        if let Phase::HalfOpen { probe_since, .. } = &mut self.phase {
+            *probe_since = None;
+        }
+    }
+
     /// Sets it by hand. Back to [`BreakerMode::Auto`] it starts closed, with a clean count.
     pub fn set_mode(&mut self, mode: BreakerMode) {
         if mode != self.mode {

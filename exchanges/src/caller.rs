@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reqwest::Method;
 use spark_bus_schema::{Timestamp, Venue};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -17,6 +18,9 @@ use crate::retry::{self, RetryConfig};
 
 /// How long to stay away after a 429 or 418 that does not say.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Binance's "too many new orders".
+const ORDERS_EXHAUSTED: i64 = -1015;
 
 /// How one try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +71,31 @@ pub(crate) struct Ask {
     pub effort: Effort,
 }
 
+/// How a request that is made at most once failed, by how far it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OnceError {
+    /// Not a byte of it left.
+    NotSent(Error),
+    /// It left, or may have, and no whole answer came.
+    Lost(Error),
+    /// The exchange answered, and this is what it said (or what cannot be read).
+    Answered(Error),
+}
+
+impl OnceError {
+    pub fn error(&self) -> &Error {
+        match self {
+            Self::NotSent(error) | Self::Lost(error) | Self::Answered(error) => error,
+        }
+    }
+
+    pub fn into_inner(self) -> Error {
+        match self {
+            Self::NotSent(error) | Self::Lost(error) | Self::Answered(error) => error,
+        }
+    }
+}
+
 struct Gate {
     breaker: Breaker,
     /// The class of the failure that counted last, to say why the breaker is open.
@@ -92,7 +121,7 @@ impl Caller {
         let direct = config.base_url(exchange).starts_with("http://");
         Ok(Self {
             exchange,
-            transport: Transport::new(exchange, config.body_bytes_max, direct)?,
+            transport: Transport::new(exchange, config.body_bytes_max, config.timeout(), direct)?,
             timeout: config.timeout(),
             retry: config.retry,
             per_minute,
@@ -124,7 +153,7 @@ impl Caller {
             let request = build()?;
             let error = match self.attempt(ask, attempt, request, deadline, &read).await {
                 Ok(value) => return Ok(value),
-                Err(error) => error,
+                Err(error) => error.into_inner(),
             };
             let pause = error.retry_after.unwrap_or_else(|| self.retry.pause(attempt, retry::random_unit()));
             if attempt >= tries || !error.is_retryable() || Instant::now() + pause >= deadline {
@@ -136,6 +165,30 @@ impl Caller {
         }
     }
 
+    /// Makes a call at most once, and begins it before `send_before` or not at all; says how far it came. The answer is
+    /// waited for as long as the configuration allows, also beyond `send_before`.
+    pub async fn call_once<T>(
+        &self,
+        ask: Ask,
+        send_before: Instant,
+        build: impl FnOnce() -> Result<reqwest::Request, Error>,
+        read: impl Fn(&Reply) -> Result<T, Error>,
+    ) -> Result<T, OnceError> {
+        self.wait_for_allowance(ask, send_before).await.map_err(OnceError::NotSent)?;
+        self.wait_for_breaker(ask, send_before).await.map_err(OnceError::NotSent)?;
+        let request = build();
+        if let (Ok(_), true) = (&request, Instant::now() < send_before) {
+            let deadline = Instant::now() + self.timeout;
+            return self.attempt(ask, 1, request.map_err(OnceError::NotSent)?, deadline, &read).await;
+        }
+        // The breaker's place for a probe is given back: nothing was learned about the exchange.
+        lock(&self.gate).breaker.abandoned();
+        self.gate_changed.notify_waiters();
+        Err(OnceError::NotSent(request.err().unwrap_or_else(|| {
+            Error::new(self.exchange, ask.operation, ErrorType::Timeout, "not sent: the time allowed for sending it is over")
+        })))
+    }
+
     async fn attempt<T>(
         &self,
         ask: Ask,
@@ -143,13 +196,13 @@ impl Caller {
         request: reqwest::Request,
         deadline: Instant,
         read: &impl Fn(&Reply) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, OnceError> {
         let started_at = now();
         let started = Instant::now();
         let timeout = self.timeout.min(deadline.saturating_duration_since(started));
         let (http_status, outcome) = match self.transport.send(request, timeout).await {
             Ok(reply) => {
-                let outcome = read(&reply).map_err(|error| self.complete(error, &reply));
+                let outcome = read(&reply).map_err(|error| OnceError::Answered(self.complete(error, &reply)));
                 if let Some(used) = reply.number("x-mbx-used-weight-1m") {
                     lock(&self.bucket).observe_used(u32::try_from(used).unwrap_or(u32::MAX), Instant::now());
                 }
@@ -158,17 +211,18 @@ impl Caller {
             Err(broken) => {
                 let mut error = Error::new(self.exchange, ask.operation, broken.error_type, broken.message);
                 error.http_status = broken.status;
-                (broken.status, Err(error))
+                (broken.status, Err(if broken.maybe_sent { OnceError::Lost(error) } else { OnceError::NotSent(error) }))
             }
         };
         let latency = started.elapsed();
-        self.record(outcome.as_ref().err());
+        let failed = outcome.as_ref().err().map(OnceError::error);
+        self.record(failed);
         (self.observer)(&CallReport {
             exchange: self.exchange,
             operation: ask.operation,
             started_at,
             latency,
-            outcome: outcome.as_ref().map_or_else(|error| Outcome::Err(error.error_type), |_| Outcome::Ok),
+            outcome: failed.map_or(Outcome::Ok, |error| Outcome::Err(error.error_type)),
             http_status,
             attempt,
         });
@@ -181,7 +235,10 @@ impl Caller {
         if error.error_type == ErrorType::RateLimit {
             let wait = reply.number("retry-after").map_or(RETRY_AFTER_DEFAULT, Duration::from_secs);
             error.retry_after = Some(wait);
-            lock(&self.bucket).block(wait, Instant::now());
+            // -1015 is about new orders alone, and may last until midnight: cancels and questions go on.
+            if error.venue_code != Some(ORDERS_EXHAUSTED) {
+                lock(&self.bucket).block(wait, Instant::now());
+            }
             metrics::counter!("spark_exchange_rate_limited_total", "exchange" => self.exchange.as_str(),
                 "status" => reply.status.to_string())
             .increment(1);
@@ -322,8 +379,13 @@ pub(crate) fn now() -> Timestamp {
 
 /// A GET request; `url` must already be encoded.
 pub(crate) fn get(exchange: Venue, operation: &'static str, url: &str) -> Result<reqwest::Request, Error> {
+    request(exchange, operation, Method::GET, url)
+}
+
+/// A request without a body; `url` must already be encoded.
+pub(crate) fn request(exchange: Venue, operation: &'static str, method: Method, url: &str) -> Result<reqwest::Request, Error> {
     match reqwest::Url::parse(url) {
-        Ok(url) => Ok(reqwest::Request::new(reqwest::Method::GET, url)),
+        Ok(url) => Ok(reqwest::Request::new(method, url)),
         Err(error) => {
             Err(Error::new(exchange, operation, ErrorType::Network, format!("base_url is not a usable address: {error}")))
         }

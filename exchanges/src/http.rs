@@ -47,6 +47,8 @@ pub struct Transport {
 #[derive(Debug)]
 pub struct Broken {
     pub error_type: ErrorType,
+    /// False when no connection came about, so that not a byte of the request can have reached the exchange.
+    pub maybe_sent: bool,
     pub status: Option<u16>,
     pub message: String,
 }
@@ -54,19 +56,20 @@ pub struct Broken {
 impl Transport {
     /// Roots are compiled in, so that a machine without a certificate store can trade, and starts in the demo.
     /// `direct` keeps a proxy of the environment out of the way, as for a simulator next door.
-    pub fn new(exchange: Venue, body_bytes_max: usize, direct: bool) -> Result<Self, Error> {
+    ///
+    /// A connection that does not come about within half of `timeout` is given up: what was never connected was never sent,
+    /// which is worth knowing of an order.
+    pub fn new(exchange: Venue, body_bytes_max: usize, timeout: Duration, direct: bool) -> Result<Self, Error> {
         let failed = |what: String| Error::new(exchange, "start", ErrorType::Network, what);
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-        let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| failed(format!("TLS cannot be set up: {error}")))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = tls_config().map_err(|error| failed(format!("TLS cannot be set up: {error}")))?;
         let builder = reqwest::Client::builder();
         let client = if direct { builder.no_proxy() } else { builder }
             .tls_backend_preconfigured(tls)
             // A redirect would carry the key to wherever it points.
             .redirect(reqwest::redirect::Policy::none())
+            // Whether to send again is decided in one place, and for orders nowhere.
+            .retry(reqwest::retry::never())
+            .connect_timeout(timeout / 2)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true)
@@ -83,6 +86,7 @@ impl Transport {
             Ok(outcome) => outcome,
             Err(_) => Err(Broken {
                 error_type: ErrorType::Timeout,
+                maybe_sent: true,
                 status: None,
                 message: format!("no answer within {} ms", timeout.as_millis()),
             }),
@@ -96,7 +100,7 @@ impl Transport {
         while let Some(chunk) = response.chunk().await.map_err(|error| broken(error, Some(status)))? {
             if body.len() + chunk.len() > self.body_bytes_max {
                 let message = format!("the answer is longer than {} bytes", self.body_bytes_max);
-                return Err(Broken { error_type: ErrorType::Parse, status: Some(status), message });
+                return Err(Broken { error_type: ErrorType::Parse, maybe_sent: true, status: Some(status), message });
             }
             body.extend_from_slice(&chunk);
         }
@@ -107,7 +111,16 @@ impl Transport {
 fn broken(error: reqwest::Error, status: Option<u16>) -> Broken {
     let error_type = if error.is_timeout() { ErrorType::Timeout } else { ErrorType::Network };
     let what = if error.is_connect() { "cannot connect" } else { "the connection broke" };
-    Broken { error_type, status, message: format!("{what}: {}", describe(error)) }
+    Broken { error_type, maybe_sent: !error.is_connect(), status, message: format!("{what}: {}", describe(error)) }
+}
+
+/// TLS with the compiled-in roots, for requests and sockets alike.
+pub fn tls_config() -> Result<rustls::ClientConfig, rustls::Error> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+    Ok(rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
 }
 
 /// The innermost cause, without the address: the query of a signed request holds its signature.

@@ -71,7 +71,8 @@ impl ApiKey {
         self.sign_binance(&payload)
     }
 
-    /// BTCTurk `X-Signature`: base64 HMAC-SHA256 over public key and stamp, keyed with the **decoded** secret.
+    /// BTCTurk `X-Signature`: base64 HMAC-SHA256 over public key and stamp, keyed with the **decoded** secret. The login of
+    /// the WebSocket signs the nonce in the stamp's place.
     ///
     /// # Errors
     /// [`KeyError::NotBase64`].
@@ -172,6 +173,7 @@ mod tests {
     fn btcturk_signs_key_and_stamp_with_the_decoded_secret() {
         let key = api_key("11111111-2222-3333-4444-555555555555", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
         assert_eq!(key.sign_btcturk(1_700_000_000_000).unwrap(), "uIbieNveCKUVO8fHeBoNZw1c/jcNOaLQ1L7hOQpYIQ4=");
+        assert_eq!(key.sign_btcturk(3_000).unwrap(), "LQLqy4DLHVfwTujp7LNhQHe9efYXzHkWYPiVy5oIOVI=", "login with nonce 3000");
         assert_eq!(api_key("a", "not-base64!").unwrap().sign_btcturk(0), Err(KeyError::NotBase64));
     }
 

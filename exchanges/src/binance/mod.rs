@@ -7,7 +7,8 @@ mod types;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use spark_bus_schema::Venue;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 pub use types::{Account, ApiRestrictions, Balance, BookTicker, ExchangeInfo, Kline, Symbol, TickerPrice, Trade};
 
 use crate::breaker::{BreakerMode, BreakerState};
-use crate::caller::{Ask, Caller, Effort, Observer, get, lock, now};
+use crate::caller::{Ask, Caller, Effort, Observer, get, lock, now, request};
 use crate::clock::Skew;
 use crate::config::ApiConfig;
 use crate::error::{Error, ErrorType, classify_binance, shorten};
@@ -29,10 +30,10 @@ pub const CLOCK_AGE_MAX: Duration = Duration::from_secs(300);
 /// A client of Binance's REST interface. One per process: it holds the connections, the allowance and the breaker.
 #[derive(Debug)]
 pub struct Binance {
-    caller: Caller,
+    pub(crate) caller: Caller,
     base_url: String,
-    recv_window_ms: u64,
-    key: Mutex<Option<ApiKey>>,
+    pub(crate) recv_window_ms: u64,
+    pub(crate) key: Mutex<Option<ApiKey>>,
     skew: Mutex<Skew>,
     clock_read_at: Mutex<Option<Instant>>,
 }
@@ -218,7 +219,7 @@ impl Binance {
     }
 
     /// A signed GET. A refused timestamp is answered by reading the exchange's clock anew and asking once more.
-    async fn signed<T: DeserializeOwned>(
+    pub(crate) async fn signed<T: DeserializeOwned>(
         &self,
         operation: &'static str,
         weight: u32,
@@ -228,14 +229,13 @@ impl Binance {
         if lock(&self.key).is_none() {
             return Err(Error::new(Venue::Binance, operation, ErrorType::Auth, "no API key is configured"));
         }
-        let stale = lock(&self.clock_read_at).is_none_or(|read_at| read_at.elapsed() > CLOCK_AGE_MAX);
-        if stale && let Err(error) = self.time().await {
+        if let Err(error) = self.keep_clock().await {
             // The old offset, or none, may still do; if not, the exchange will say so.
             tracing::debug!(%error, "the exchange's clock could not be read");
         }
         match self.signed_once(operation, weight, path, parameters).await {
             Err(error) if error.error_type == ErrorType::Clock => {
-                lock(&self.skew).forget();
+                self.forget_clock();
                 if self.time().await.is_err() {
                     return Err(error);
                 }
@@ -246,6 +246,18 @@ impl Binance {
         }
     }
 
+    /// Reads the exchange's clock when the last reading is too old.
+    pub(crate) async fn keep_clock(&self) -> Result<(), Error> {
+        let stale = lock(&self.clock_read_at).is_none_or(|read_at| read_at.elapsed() > CLOCK_AGE_MAX);
+        if stale { self.time().await.map(|_| ()) } else { Ok(()) }
+    }
+
+    /// A timestamp was refused: one of the clocks jumped, and what was measured before says nothing.
+    pub(crate) fn forget_clock(&self) {
+        lock(&self.skew).forget();
+        *lock(&self.clock_read_at) = None;
+    }
+
     async fn signed_once<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -254,25 +266,39 @@ impl Binance {
         parameters: &[(&str, String)],
     ) -> Result<T, Error> {
         let ask = Ask { operation, weight, effort: Effort::Retried };
-        let build = || self.signed_request(operation, path, parameters);
+        let build = || {
+            let timestamp = now().as_millis() + self.clock_offset_ms();
+            self.signed_request(Method::GET, operation, path, parameters, timestamp, self.recv_window_ms)
+        };
         self.caller.call(ask, build, |reply| read(operation, reply)).await
     }
 
-    fn signed_request(
+    /// A signed request that is good until `recv_window_ms` after `timestamp` (exchange's clock, ms). What it says goes into
+    /// the body of a POST and into the query of everything else.
+    pub(crate) fn signed_request(
         &self,
+        method: Method,
         operation: &'static str,
         path: &str,
         parameters: &[(&str, String)],
+        timestamp: i64,
+        recv_window_ms: u64,
     ) -> Result<reqwest::Request, Error> {
         let refuse = |what: &str| Error::new(Venue::Binance, operation, ErrorType::Auth, what);
         let key = lock(&self.key).clone().ok_or_else(|| refuse("no API key is configured"))?;
-        let timestamp = now().as_millis() + self.clock_offset_ms();
         let mut parameters = parameters.to_vec();
-        parameters.push(("recvWindow", self.recv_window_ms.to_string()));
+        parameters.push(("recvWindow", recv_window_ms.to_string()));
         parameters.push(("timestamp", timestamp.to_string()));
         let payload = query(&parameters);
-        let signature = key.sign_binance(&payload);
-        let mut request = get(Venue::Binance, operation, &format!("{}{path}?{payload}&signature={signature}", self.base_url))?;
+        let signed = format!("{payload}&signature={}", key.sign_binance(&payload));
+        let mut request = if method == Method::POST {
+            let mut request = request(Venue::Binance, operation, method, &format!("{}{path}", self.base_url))?;
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            *request.body_mut() = Some(signed.into());
+            request
+        } else {
+            request(Venue::Binance, operation, method, &format!("{}{path}?{signed}", self.base_url))?
+        };
         let mut header =
             HeaderValue::from_str(key.key()).map_err(|_| refuse("the API key holds characters that no header can"))?;
         header.set_sensitive(true);
@@ -287,7 +313,7 @@ fn json_list(symbols: &[&str]) -> String {
 }
 
 /// An answer's body as a value; every other answer as an error.
-fn read<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
     let failure = |error_type, message: String, code| {
         let mut error = Error::new(Venue::Binance, operation, error_type, message);
         (error.venue_code, error.http_status) = (code, Some(reply.status));

@@ -235,6 +235,12 @@ pub struct Symbol {
     pub base_asset: String,
     /// `USDT`
     pub quote_asset: String,
+    /// `LIMIT`, `MARKET` … Empty in old editions of the answer.
+    #[serde(default)]
+    pub order_types: Vec<String>,
+    /// Decimals of quote amounts.
+    #[serde(default)]
+    pub quote_asset_precision: Option<u32>,
     /// Trading rules, by type; kept as they come.
     #[serde(default)]
     pub filters: Vec<Filter>,
@@ -249,6 +255,12 @@ pub struct Filter {
     /// Of `PRICE_FILTER`: prices are multiples of it; 0 is no rule.
     #[serde(default, deserialize_with = "decimal::non_negative_option")]
     pub tick_size: Option<Decimal>,
+    /// Of `PRICE_FILTER`: lowest price; 0 is no rule.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub min_price: Option<Decimal>,
+    /// Of `PRICE_FILTER`: highest price; 0 is no rule.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub max_price: Option<Decimal>,
     /// Of `LOT_SIZE` and `MARKET_LOT_SIZE`: quantities are multiples of it; 0 is no rule.
     #[serde(default, deserialize_with = "decimal::non_negative_option")]
     pub step_size: Option<Decimal>,

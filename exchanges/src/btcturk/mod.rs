@@ -5,8 +5,10 @@
 
 mod types;
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 
+use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,11 +16,12 @@ use serde_json::value::RawValue;
 use spark_bus_schema::Venue;
 use tokio::time::Instant;
 
-pub use types::{Balance, Candle, OrderBook, Ticker, Trade};
+pub use types::{Balance, Candle, OrderBook, Pair, PairFilter, Ticker, Trade};
+pub(crate) use types::{Envelope, PairAssets};
 
 use crate::binance::CLOCK_AGE_MAX;
 use crate::breaker::{BreakerMode, BreakerState};
-use crate::caller::{Ask, Caller, Effort, Observer, get, lock, now};
+use crate::caller::{Ask, Caller, Effort, Observer, get, lock, now, request};
 use crate::clock::Skew;
 use crate::config::ApiConfig;
 use crate::error::{Error, ErrorType, classify_btcturk, shorten};
@@ -31,10 +34,12 @@ const SKEW_EVIDENT_MS: i64 = 3_000;
 /// A client of BTCTurk's REST interface. One per process: it holds the connections, the allowance and the breaker.
 #[derive(Debug)]
 pub struct BtcTurk {
-    caller: Caller,
+    pub(crate) caller: Caller,
     base_url: String,
     graph_url: String,
-    key: Mutex<Option<ApiKey>>,
+    pub(crate) key: Mutex<Option<ApiKey>>,
+    /// What is known of pairs' assets; they never change.
+    pub(crate) pairs: Mutex<HashMap<String, PairAssets>>,
     skew: Mutex<Skew>,
     clock_read_at: Mutex<Option<Instant>>,
 }
@@ -50,6 +55,7 @@ impl BtcTurk {
             base_url: config.base_url(Venue::Btcturk).to_owned(),
             graph_url: config.graph_url().to_owned(),
             key: Mutex::new(key),
+            pairs: Mutex::new(HashMap::new()),
             skew: Mutex::new(Skew::new()),
             clock_read_at: Mutex::new(None),
         })
@@ -168,26 +174,55 @@ impl BtcTurk {
     /// # Errors
     /// [`Error`]; `auth` without a key or with a refused one.
     pub async fn balances(&self) -> Result<Vec<Balance>, Error> {
+        self.private("balances", "/api/v1/users/balances").await
+    }
+
+    /// `GET v2/server/exchangeinfo`: all pairs. Rows that cannot be read are left out and counted.
+    ///
+    /// # Errors
+    /// [`Error`]; `parse` when no row can be read.
+    pub async fn exchange_info(&self) -> Result<Vec<Pair>, Error> {
+        let ask = Ask { operation: "exchange_info", weight: 1, effort: Effort::Retried };
+        let url = format!("{}/api/v2/server/exchangeinfo", self.base_url);
+        self.caller
+            .call(
+                ask,
+                || get(Venue::Btcturk, ask.operation, &url),
+                |reply| {
+                    let info: types::ExchangeInfo = read(ask.operation, reply)?;
+                    crate::http::rows(Venue::Btcturk, ask.operation, &info.symbols)
+                },
+            )
+            .await
+    }
+
+    /// A signed GET. A 401 that a wrong clock explains is answered by correcting the clock and asking once more.
+    pub(crate) async fn private<T: DeserializeOwned>(&self, operation: &'static str, path: &str) -> Result<T, Error> {
         if lock(&self.key).is_none() {
-            return Err(failure("balances", ErrorType::Auth, "no API key is configured"));
+            return Err(failure(operation, ErrorType::Auth, "no API key is configured"));
         }
-        let stale = lock(&self.clock_read_at).is_none_or(|read_at| read_at.elapsed() > CLOCK_AGE_MAX);
-        if stale && let Err(error) = self.server_time().await {
+        if let Err(error) = self.keep_clock().await {
             // The old offset, or none, may still do; if not, the exchange will say so.
             tracing::debug!(%error, "the exchange's clock could not be read");
         }
         let offset_used = self.clock_offset_ms();
-        match self.signed("balances", "/api/v1/users/balances").await {
+        match self.signed(operation, path).await {
             Err(error) if matches!(error.error_type, ErrorType::Auth | ErrorType::Clock) && error.http_status.is_some() => {
                 self.correct_clock_or(error, offset_used).await?;
-                self.signed("balances", "/api/v1/users/balances").await
+                self.signed(operation, path).await
             }
             outcome => outcome,
         }
     }
 
+    /// Reads the exchange's clock when the last reading is too old.
+    pub(crate) async fn keep_clock(&self) -> Result<(), Error> {
+        let stale = lock(&self.clock_read_at).is_none_or(|read_at| read_at.elapsed() > CLOCK_AGE_MAX);
+        if stale { self.server_time().await.map(|_| ()) } else { Ok(()) }
+    }
+
     /// After a 401: adopts the offset read now when the old one explains the refusal, else gives the refusal back.
-    async fn correct_clock_or(&self, refusal: Error, offset_used: i64) -> Result<(), Error> {
+    pub(crate) async fn correct_clock_or(&self, refusal: Error, offset_used: i64) -> Result<(), Error> {
         let before = lock(&self.skew).clone();
         lock(&self.skew).forget();
         let read = self.server_time().await;
@@ -218,15 +253,25 @@ impl BtcTurk {
 
     async fn signed<T: DeserializeOwned>(&self, operation: &'static str, path: &str) -> Result<T, Error> {
         let ask = Ask { operation, weight: 1, effort: Effort::Retried };
-        self.caller.call(ask, || self.signed_request(operation, path), |reply| read(operation, reply)).await
+        let build = || {
+            let stamp = now().as_millis() + self.clock_offset_ms();
+            self.signed_request(Method::GET, operation, path, stamp)
+        };
+        self.caller.call(ask, build, |reply| read(operation, reply)).await
     }
 
-    fn signed_request(&self, operation: &'static str, path: &str) -> Result<reqwest::Request, Error> {
+    /// A signed request without a body; `stamp` by the exchange's clock, ms. Neither path nor body are signed.
+    pub(crate) fn signed_request(
+        &self,
+        method: Method,
+        operation: &'static str,
+        path: &str,
+        stamp: i64,
+    ) -> Result<reqwest::Request, Error> {
         let refuse = |what: String| failure(operation, ErrorType::Auth, what);
         let key = lock(&self.key).clone().ok_or_else(|| refuse("no API key is configured".to_owned()))?;
-        let stamp = now().as_millis() + self.clock_offset_ms();
         let signature = key.sign_btcturk(stamp).map_err(|error| refuse(error.to_string()))?;
-        let mut request = get(Venue::Btcturk, operation, &format!("{}{path}", self.base_url))?;
+        let mut request = request(Venue::Btcturk, operation, method, &format!("{}{path}", self.base_url))?;
         for (name, value) in [("X-PCK", key.key()), ("X-Stamp", &stamp.to_string()), ("X-Signature", &signature)] {
             let mut value =
                 HeaderValue::from_str(value).map_err(|_| refuse(format!("{name} holds characters that no header can")))?;
@@ -243,7 +288,7 @@ fn failure(operation: &'static str, error_type: ErrorType, message: impl Into<St
 }
 
 /// The `data` of an envelope that says success.
-fn read<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
     if !reply.is_success() {
         return Err(refusal(operation, reply));
     }

@@ -9,12 +9,89 @@ use crate::error::ErrorType;
 
 /// `{"data":…,"success":true,"message":null,"code":0}`
 #[derive(Debug, Deserialize)]
-pub(super) struct Envelope<'a> {
+pub(crate) struct Envelope<'a> {
     #[serde(borrow, default)]
     pub data: Option<&'a RawValue>,
     pub success: bool,
     #[serde(default)]
     pub code: Option<i64>,
+}
+
+/// All pairs, each still to be read.
+#[derive(Debug, Deserialize)]
+pub(super) struct ExchangeInfo {
+    pub symbols: Vec<Box<RawValue>>,
+}
+
+/// What a pair is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PairAssets {
+    pub base: String,
+    pub quote: String,
+    /// Commissions are taken in the base currency.
+    pub fee_in_base: bool,
+}
+
+/// One pair.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pair {
+    /// `BTCTRY`
+    pub name: String,
+    /// `TRADING` …
+    pub status: String,
+    /// Base: `BTC`.
+    pub numerator: String,
+    /// Quote: `TRY`.
+    pub denominator: String,
+    /// Decimals of quantities.
+    pub numerator_scale: u32,
+    /// Decimals of prices and of amounts of quote.
+    pub denominator_scale: u32,
+    /// Rules.
+    #[serde(default)]
+    pub filters: Vec<PairFilter>,
+    /// `MARKET`, `LIMIT` …
+    #[serde(default)]
+    pub order_methods: Vec<String>,
+    /// Commissions are taken in the base currency.
+    #[serde(default)]
+    pub commission_from_numerator: bool,
+    /// Largest quantity.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub maximum_order_amount: Option<Decimal>,
+    /// Highest limit price now.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub maximum_limit_order_price: Option<Decimal>,
+    /// Lowest limit price now.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub minimum_limit_order_price: Option<Decimal>,
+}
+
+/// A rule of a pair.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairFilter {
+    /// `PRICE_FILTER`
+    pub filter_type: String,
+    /// Lowest price.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub min_price: Option<Decimal>,
+    /// Highest price.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub max_price: Option<Decimal>,
+    /// Prices are multiples of it.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub tick_size: Option<Decimal>,
+    /// Smallest price × quantity.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub min_exchange_value: Option<Decimal>,
+    /// Smallest quantity.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub min_amount: Option<Decimal>,
+    /// Largest quantity.
+    #[serde(default, deserialize_with = "decimal::non_negative_option")]
+    pub max_amount: Option<Decimal>,
 }
 
 /// `{"serverTime":1790133600027,…}`

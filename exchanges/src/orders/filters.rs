@@ -40,3 +40,8 @@ pub struct Filters {
     /// Amounts of quote currency (BTCTurk market buys) are multiples of it.
     pub quote_step: Option<Decimal>,
 }
+
+/// The smallest amount of `scale` decimals; none when no exact decimal has as many.
+pub(super) fn step_of_scale(scale: u32) -> Option<Decimal> {
+    (scale <= Decimal::MAX_SCALE).then(|| Decimal::new(1, scale))
+}

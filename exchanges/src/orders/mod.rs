@@ -15,8 +15,12 @@
 //!    happened while the stream was away is repeated.
 
 mod binance;
+mod binance_types;
 mod btcturk;
+mod btcturk_types;
 mod filters;
+mod outcome;
+mod render;
 mod user_data;
 
 use std::time::Duration;
@@ -37,6 +41,17 @@ use crate::{ApiKey, Binance, BreakerMode, BreakerState, BtcTurk};
 
 /// Most pages of one list that are read.
 pub const PAGES_MAX: usize = 20;
+
+/// How often an order and its trades are read until they agree.
+const LOOKUP_ROUNDS_MAX: usize = 4;
+
+/// Between two of these readings.
+const LOOKUP_PAUSE: Duration = Duration::from_millis(250);
+
+/// What was traded in all; none when it cannot be added up exactly.
+fn sum(fills: &[FillReport]) -> Option<Decimal> {
+    fills.iter().try_fold(Decimal::ZERO, |total, fill| total.checked_add(fill.quantity))
+}
 
 /// A point in time by both clocks, taken together: the wall clock is what is signed, the monotonic one what bounds waiting.
 #[derive(Clone, Copy, Debug)]
