@@ -60,6 +60,12 @@ pub enum Command {
     /// Runs one process: the hash chain over the LEDGER, outside the broker.
     #[command(after_help = PROCESS_HELP)]
     Auditor(ProcessArgs),
+    /// Runs one process: marks, the prices that decisions about money use.
+    #[command(after_help = PROCESS_HELP)]
+    Candles(ProcessArgs),
+    /// Runs one process: the built-in strategies.
+    #[command(after_help = PROCESS_HELP)]
+    Strategy(ProcessArgs),
     /// Runs one process: HTTP, the live stream and the page.
     #[command(after_help = PROCESS_HELP)]
     Gateway(ProcessArgs),

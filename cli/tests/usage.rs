@@ -15,6 +15,8 @@ fn every_command_explains_itself() {
         "portfolio",
         "guardrail",
         "auditor",
+        "candles",
+        "strategy",
         "audit",
         "gateway",
         "exchange-sim",

@@ -17,7 +17,8 @@ pub use sources::{DEFAULT_FILE, Sources};
 use crate::exit::Failure;
 
 /// The sections of the file.
-pub const SECTIONS: &[&str] = &["feed", "portfolio", "guardrail", "auditor", "gateway", "exchange-sim", "nats", "supervisor"];
+pub const SECTIONS: &[&str] =
+    &["feed", "portfolio", "guardrail", "auditor", "candles", "strategy", "gateway", "exchange-sim", "nats", "supervisor"];
 
 /// The list of further symbols.
 const INSTRUMENT: &str = "instrument";
@@ -121,6 +122,10 @@ pub struct Config {
     pub guardrail: spark_guardrail::Config,
     /// `[auditor]`.
     pub auditor: spark_auditor::Config,
+    /// `[candles]`.
+    pub candles: spark_candles::Config,
+    /// `[strategy]`.
+    pub strategy: spark_strategy::Config,
     /// `[gateway]`.
     pub gateway: spark_gateway::Config,
     /// `[exchange-sim]`.
@@ -157,6 +162,8 @@ impl Config {
             portfolio: check.section("portfolio", spark_portfolio::Config::validate),
             guardrail: check.section("guardrail", |_: &spark_guardrail::Config| Vec::new()),
             auditor: check.section("auditor", spark_auditor::Config::validate),
+            candles: check.section("candles", spark_candles::Config::validate),
+            strategy: check.section("strategy", spark_strategy::Config::validate),
             gateway: check.section("gateway", spark_gateway::Config::validate),
             exchange_sim: check.section("exchange-sim", simulator_problems),
             instruments,
@@ -187,6 +194,8 @@ impl Config {
         add("portfolio", serde_json::to_value(&self.portfolio));
         add("guardrail", serde_json::to_value(&self.guardrail));
         add("auditor", serde_json::to_value(&self.auditor));
+        add("candles", serde_json::to_value(&self.candles));
+        add("strategy", serde_json::to_value(&self.strategy));
         add("gateway", serde_json::to_value(&self.gateway));
         // The simulator's section holds keys, so only what was written is shown, not its defaults.
         add("exchange-sim", serde_json::to_value(self.given.get("exchange-sim")));

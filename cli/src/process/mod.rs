@@ -26,6 +26,10 @@ pub enum Process {
     Guardrail,
     /// The LEDGER's hash chain.
     Auditor,
+    /// Marks.
+    Candles,
+    /// Built-in strategies.
+    Strategy,
     /// HTTP out.
     Gateway,
     /// Simulated exchanges.
@@ -52,6 +56,8 @@ impl Process {
             Self::Portfolio => "portfolio",
             Self::Guardrail => "guardrail",
             Self::Auditor => "auditor",
+            Self::Candles => "candles",
+            Self::Strategy => "strategy",
             Self::Gateway => "gateway",
             Self::ExchangeSim => "exchange-sim",
         }
@@ -121,6 +127,10 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Feed => spark_feed::run_with(service, config.feed, &config.instruments).await.map_err(|error| failed(&error)),
         Process::Portfolio => spark_portfolio::run(service, config.portfolio).await.map_err(|error| failed(&error)),
         Process::Guardrail => spark_guardrail::run(service, config.guardrail).await.map_err(|error| failed(&error)),
+        Process::Candles => {
+            spark_candles::run(service, config.candles, &config.instruments).await.map_err(|error| failed(&error))
+        }
+        Process::Strategy => spark_strategy::run(service, config.strategy).await.map_err(|error| failed(&error)),
         Process::Auditor => spark_auditor::run(service, config.auditor).await.map_err(|error| failed(&error)),
         Process::Gateway => spark_gateway::run(service, config.gateway).await.map_err(|error| failed(&error)),
         Process::ExchangeSim => {

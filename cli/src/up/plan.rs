@@ -17,7 +17,8 @@ use crate::process::{Process, stop};
 /// The order in which processes start once the broker is there.
 pub const START_ORDER: &[Process] = wiring::PROCESSES;
 /// The order in which they stop: sources first, so that what they brought in is still decided on; the broker last.
-pub const STOP_ORDER: &[&str] = &["feed", "portfolio", "guardrail", "gateway", "exchange-sim", "auditor", BROKER];
+pub const STOP_ORDER: &[&str] =
+    &["strategy", "feed", "portfolio", "candles", "guardrail", "gateway", "exchange-sim", "auditor", BROKER];
 /// The broker's name among the processes.
 pub const BROKER: &str = "nats-server";
 
@@ -69,6 +70,8 @@ pub struct Plan {
     pub ports: Ports,
     /// Real exchanges.
     pub live: bool,
+    /// Built-in strategies.
+    pub strategy: bool,
     /// Recorded files to replay, absolute.
     pub replay: Vec<PathBuf>,
     /// Replay speed.
@@ -109,7 +112,11 @@ impl Plan {
 
     /// The processes to start after the broker.
     pub fn processes(&self) -> impl Iterator<Item = Process> + use<'_> {
-        START_ORDER.iter().copied().filter(|process| !(self.live && *process == Process::ExchangeSim))
+        START_ORDER.iter().copied().filter(|process| match process {
+            Process::ExchangeSim => !self.live,
+            Process::Strategy => self.strategy,
+            _ => true,
+        })
     }
 
     /// The broker's launcher.

@@ -12,8 +12,16 @@ use crate::config::Config;
 use crate::process::Process;
 
 /// The processes of this build, in the order in which they start.
-pub const PROCESSES: &[Process] =
-    &[Process::ExchangeSim, Process::Auditor, Process::Guardrail, Process::Gateway, Process::Portfolio, Process::Feed];
+pub const PROCESSES: &[Process] = &[
+    Process::ExchangeSim,
+    Process::Auditor,
+    Process::Candles,
+    Process::Guardrail,
+    Process::Gateway,
+    Process::Portfolio,
+    Process::Feed,
+    Process::Strategy,
+];
 /// Ports that the simulator needs: Binance, BTCTurk, its own API.
 pub const SIMULATOR_PORTS: usize = 3;
 
@@ -37,7 +45,7 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
     let settings = match process {
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
-        Process::Guardrail | Process::Auditor => Vec::new(),
+        Process::Guardrail | Process::Auditor | Process::Candles | Process::Strategy => Vec::new(),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
     };
@@ -178,6 +186,7 @@ mod tests {
                 metrics: BTreeMap::new(),
             },
             live,
+            strategy: !live,
             replay: replay.iter().map(PathBuf::from).collect(),
             speed: "max".to_owned(),
             operator_token: Some("/tmp/da ta/keys/operator.token".into()),
@@ -202,7 +211,7 @@ mod tests {
         assert!(!demo.feed.binance.from_oldest && demo.gateway.demo);
         assert_eq!(demo.portfolio.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
         assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
-        assert_eq!(demo.gateway.expected, ["exchange-sim", "auditor", "guardrail", "portfolio", "feed"]);
+        assert_eq!(demo.gateway.expected, ["exchange-sim", "auditor", "candles", "guardrail", "portfolio", "feed", "strategy"]);
         assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
         let replay = read(&plan(false, &["/tmp/a \"b\".gz", "/tmp/c.gz"]), &[]);
         assert!(replay.feed.binance.from_oldest);
@@ -211,7 +220,10 @@ mod tests {
         assert_eq!(replay.portfolio.binance.api_key_env.as_deref(), Some("SPARK_DEMO_BINANCE_KEY"));
         let live = read(&plan(true, &[]), &[]);
         assert_eq!(live.feed, spark_feed::Config::live());
-        assert!(!live.gateway.demo && !live.gateway.expected.contains(&"exchange-sim".to_owned()));
+        assert!(!live.gateway.demo);
+        for demo_only in ["exchange-sim", "strategy"] {
+            assert!(!live.gateway.expected.contains(&demo_only.to_owned()), "{demo_only}");
+        }
         assert_eq!(live.portfolio, spark_portfolio::Config::default());
     }
 
