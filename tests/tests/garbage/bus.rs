@@ -37,7 +37,7 @@ struct Vandal {
 impl Vandal {
     async fn of(system: &System) -> Self {
         let mut streams = BTreeMap::new();
-        for user in ["operator", "portfolio"] {
+        for &user in messages::PUBLISHERS {
             streams.insert(user, jetstream::new(system.bus(user).await.raw_client().clone()));
         }
         Self { streams, published: 0 }

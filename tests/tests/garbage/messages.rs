@@ -18,6 +18,9 @@ const LONG_NAME_BYTES: usize = 65_000;
 /// Nesting that no decoder may follow to its end.
 const NESTING: usize = 900_000;
 
+/// Whose rights the garbage needs.
+pub const PUBLISHERS: &[&str] = &["operator", "portfolio", "candles", "risk", "auditor", "strategy", "executor"];
+
 /// One piece of garbage.
 pub struct Garbage {
     /// What is wrong with it.
@@ -34,24 +37,39 @@ pub struct Garbage {
 }
 
 impl Garbage {
-    /// The user that may publish there: the operator, but for parked messages.
+    /// One of [`PUBLISHERS`] that may publish there.
     pub fn publisher(&self) -> &'static str {
-        if subject::matches(subject::PARKED_ALL, &self.subject) { "portfolio" } else { "operator" }
+        let mut words = self.subject.split('.');
+        match (words.next(), words.next()) {
+            (Some("parked"), _) => "portfolio",
+            (Some("marks"), _) => "candles",
+            (Some("risk"), _) => "risk",
+            (Some("audit"), _) => "auditor",
+            (Some("orders"), Some("intent")) => "strategy",
+            (Some("orders"), _) => "executor",
+            _ => "operator",
+        }
     }
 }
 
 /// Who parks what cannot be read on a subject: the guardrail what it reads, the portfolio the commands. What only the
-/// gateway reads (alerts, windows) is counted there.
+/// gateway reads (alerts, windows) is counted there. Of the order path only the gateway runs under `up` so far: its
+/// messages are counted, and parked by nobody.
 fn parker(entry: &Entry) -> Option<&'static str> {
     match entry.subject {
         subject::ALERTS | subject::WINDOWS => None,
         subject::BREAKER => Some("portfolio"),
+        other if is_of_orders(other) => None,
         _ => Some("guardrail"),
     }
 }
 
+fn is_of_orders(pattern: &str) -> bool {
+    matches!(pattern.split('.').next(), Some("marks" | "orders" | "risk" | "control" | "audit"))
+}
+
 fn is_shown(entry: &Entry) -> bool {
-    !matches!(entry.subject, subject::BREAKER | subject::ANOMALIES)
+    !matches!(entry.subject, subject::ANOMALIES | subject::INSTRUMENTS | subject::RISK_TIMEOUTS)
 }
 
 /// Where the sample of a kind belongs: where real processes publish too, so that they meet the garbage as well.
@@ -68,6 +86,20 @@ fn home(entry: &Entry) -> String {
         // The subject of the alert that the valid neighbours raise: its writer has to get past the garbage.
         subject::ALERTS => "alerts.changed.PortfolioRefreshLatencyHighP95.bist".to_owned(),
         subject::BREAKER => "control.breaker.btcturk".to_owned(),
+        subject::MARKS => "marks.price.binance.BTCUSDT".to_owned(),
+        subject::STRATEGIES => "control.strategy.example".to_owned(),
+        subject::INSTRUMENTS | subject::RECONCILIATIONS => entry.subject.replace('>', "binance"),
+        subject::INTENTS | subject::VERDICTS | subject::ORDER_EVENTS | subject::RISK_TIMEOUTS | subject::CANCELS => {
+            entry.subject.replace('>', "vandalvandalvandalvandalva")
+        }
+        subject::RISK_EPOCH
+        | subject::ORDERS_EPOCH
+        | subject::KILL_SWITCH
+        | subject::LIMITS
+        | subject::RESUME
+        | subject::AUDIT_ANCHOR
+        | subject::AUDIT_VERIFIED
+        | subject::AUDIT_DAMAGE => entry.subject.to_owned(),
         subject::PARKED_ALL => "parked.portfolio.FEED.4711".to_owned(),
         other => panic!("{other} is a new subject: say here where its garbage goes"),
     }
