@@ -14,7 +14,7 @@ use crate::admin_orders::{Wrong, read, symbol, yes};
 use crate::binance;
 use crate::btcturk;
 use crate::config::Venue;
-use crate::live::{Symbol, TradeRow};
+use crate::live::{Live, Symbol, TradeRow};
 use crate::market;
 use crate::orders::Side;
 use crate::recording::Levels;
@@ -34,6 +34,9 @@ struct Pin {
     /// Stops the seeded market, or lets it go on. Default: yes.
     #[serde(default = "yes")]
     frozen: bool,
+    /// While frozen, say the price once a second: the touch again, and a trade of one lot that touches no order. Default: yes.
+    #[serde(default = "yes")]
+    beat: bool,
     bid: Option<Decimal>,
     bid_size: Option<Decimal>,
     ask: Option<Decimal>,
@@ -90,6 +93,7 @@ pub(crate) async fn pin(State(world): State<Arc<World>>, body: Bytes) -> Result<
         for symbol in &world.exchange(wanted.exchange).symbols {
             let _live = symbol.live();
             symbol.motion.freeze(wanted.frozen);
+            symbol.motion.be_quiet(!wanted.beat);
         }
         return Ok(Json(json!({ "frozen": wanted.frozen })).into_response());
     };
@@ -113,6 +117,7 @@ pub(crate) async fn pin(State(world): State<Arc<World>>, body: Bytes) -> Result<
         None => None,
     };
     let trade = trade.and_then(|(level, side)| Some((*level?.first()?, side)));
+    symbol.motion.be_quiet(!wanted.beat);
     world.hold(symbol, wanted.frozen, [(market::Side::Bid, bids), (market::Side::Ask, asks)], trade);
     let live = symbol.live();
     let price = |top: Option<(i64, i64)>| top.map(|(price, size)| json!([units::trimmed(price), units::trimmed(size)]));
@@ -128,7 +133,6 @@ pub(crate) async fn pin(State(world): State<Arc<World>>, body: Bytes) -> Result<
 impl World {
     /// Freezes a market, sets sides of its book, lets somebody trade; orders in the way are filled.
     fn hold(&self, symbol: &Symbol, frozen: bool, sides: [(market::Side, Option<Levels>); 2], trade: Option<((i64, i64), Side)>) {
-        let venue = symbol.config.venue;
         let mut live = symbol.live();
         symbol.motion.freeze(frozen);
         for (side, levels) in sides.into_iter().filter_map(|(side, levels)| Some((side, levels?))) {
@@ -141,18 +145,7 @@ impl World {
             }
         }
         if let Some(((price, quantity), side)) = trade {
-            let now = clock_ms();
-            let id = match venue {
-                Venue::Binance => live.last.map_or(1, |last| last.id + 1),
-                Venue::Btcturk => crate::live::ticks(now).max(live.last.map_or(0, |last| last.id + 1)),
-            };
-            let row = TradeRow::new(id, price, quantity, now, side == Side::Sell);
-            live.trade(row);
-            let skew = self.faults.skew_ms(venue);
-            self.exchange(venue).hub.publish(&symbol.topics.trade, || match venue {
-                Venue::Binance => binance::frames::trade(symbol, &row, skew),
-                Venue::Btcturk => btcturk::trade(symbol, &row, skew),
-            });
+            let id = self.print(symbol, &mut live, price, quantity, side);
             let buyer_is_maker = side == Side::Sell;
             let event = market::Event::Trade { id, price, quantity, buyer_is_maker, last_of_order: true };
             self.market_moved(symbol, &mut live, &event);
@@ -162,5 +155,30 @@ impl World {
             let event = market::Event::Top { bid: top.bid, ask: top.ask, update: top.update };
             self.market_moved(symbol, &mut live, &event);
         }
+    }
+
+    /// A public trade that no order is part of. Returns its id.
+    fn print(&self, symbol: &Symbol, live: &mut Live, price: i64, quantity: i64, side: Side) -> u64 {
+        let (venue, now) = (symbol.config.venue, clock_ms());
+        let id = match venue {
+            Venue::Binance => live.last.map_or(1, |last| last.id + 1),
+            Venue::Btcturk => crate::live::ticks(now).max(live.last.map_or(0, |last| last.id + 1)),
+        };
+        let row = TradeRow::new(id, price, quantity, now, side == Side::Sell);
+        live.trade(row);
+        let skew = self.faults.skew_ms(venue);
+        self.exchange(venue).hub.publish(&symbol.topics.trade, || match venue {
+            Venue::Binance => binance::frames::trade(symbol, &row, skew),
+            Venue::Btcturk => btcturk::trade(symbol, &row, skew),
+        });
+        id
+    }
+
+    /// A market that a test holds says its price: with a new id of the touch, and a trade at the bid.
+    pub(crate) fn beat(&self, symbol: &Symbol, live: &mut Live) {
+        let Some((price, quantity)) = live.book.best(market::Side::Bid) else { return };
+        live.change(market::Side::Bid, price, quantity);
+        self.show_top(symbol, live);
+        self.print(symbol, live, price, in_units(symbol.terms.lot), Side::Sell);
     }
 }

@@ -233,7 +233,7 @@ async fn fill(State(world): State<Arc<World>>, body: Bytes) -> Result<Response, 
     let mut desk = world.exchange(wanted.exchange).account.desk();
     let quantity = wanted.quantity.or_else(|| desk.order(id).map(Order::left)).unwrap_or_default();
     let done = desk.force(&symbol.terms, id, quantity, at_ms);
-    world.tell(wanted.exchange, &desk, done.as_slice());
+    world.tell(wanted.exchange, done.as_slice());
     done.map(|done| Json(shown(&done.order)).into_response())
         .ok_or_else(|| Wrong("quantity", format!("{quantity} must be above 0, of an open order")))
 }
@@ -245,7 +245,7 @@ async fn expire(State(world): State<Arc<World>>, body: Bytes) -> Result<Response
     let at_ms = world.now_ms(wanted.exchange);
     let mut desk = world.exchange(wanted.exchange).account.desk();
     let done = desk.expire(&symbol.terms, id, at_ms);
-    world.tell(wanted.exchange, &desk, done.as_slice());
+    world.tell(wanted.exchange, done.as_slice());
     Ok(Json(desk.order(id).map(shown)).into_response())
 }
 

@@ -102,9 +102,8 @@ impl Engine {
             for symbol in self.symbols.iter().filter(|symbol| !symbol.replayed) {
                 let mut live = symbol.live();
                 live.candles.advance(now);
-                // A market that a test holds still has a price all the same.
-                if symbol.motion.is_frozen() {
-                    world.show_top(symbol, &mut live);
+                if symbol.motion.beats() {
+                    world.beat(symbol, &mut live);
                 }
             }
             self.tell_klines(world, step.is_multiple_of(2 * STEPS_PER_SECOND));

@@ -85,6 +85,11 @@ impl Client {
         self.subscription.load(Ordering::Relaxed)
     }
 
+    /// Gives the account's subscription a number.
+    pub(crate) fn set_subscription(&self, id: u64) {
+        self.subscription.store(id, Ordering::Relaxed);
+    }
+
     /// Gives a frame of the seeded market; drops the client when its queue is full.
     pub(crate) fn offer(&self, frame: Frame) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.live.try_send(frame) {

@@ -244,6 +244,7 @@ impl Live {
 pub struct Motion {
     frozen: AtomicBool,
     stale: AtomicBool,
+    quiet: AtomicBool,
 }
 
 impl Motion {
@@ -252,6 +253,17 @@ impl Motion {
         if self.frozen.swap(frozen, Ordering::AcqRel) && !frozen {
             self.stale.store(true, Ordering::Release);
         }
+    }
+
+    /// Whether a market that stands still says nothing at all, or its price once a second.
+    pub fn be_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Ordering::Release);
+    }
+
+    /// Whether it stands still and says its price all the same.
+    #[must_use]
+    pub fn beats(&self) -> bool {
+        self.is_frozen() && !self.quiet.load(Ordering::Acquire)
     }
 
     /// Whether it stands still.

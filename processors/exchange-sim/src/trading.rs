@@ -9,7 +9,7 @@ use crate::config::Venue;
 use crate::fault::Strike;
 use crate::live::{Live, Symbol, Top};
 use crate::market::{self, Event};
-use crate::orders::{Amount, Desk, Execution, Fate, Kind, Level, New, Order, Outcome, Reject, Side, SubmitEntry};
+use crate::orders::{Amount, Execution, Fate, Kind, Level, New, Order, Outcome, Reject, Side, SubmitEntry};
 use crate::units;
 use crate::world::{World, clock_ms};
 
@@ -87,7 +87,7 @@ impl World {
             let taken: Vec<_> = fills.map(|fill| (side, fill.price, fill.quantity)).collect();
             self.taken(symbol, &mut live, &taken);
         }
-        self.tell(venue, &desk, &executions);
+        self.tell(venue, &executions);
         Ok(executions)
     }
 
@@ -132,7 +132,7 @@ impl World {
             Event::Trade { price, quantity, buyer_is_maker, .. } => {
                 let aggressor = if *buyer_is_maker { Side::Sell } else { Side::Buy };
                 let done = desk.traded(&symbol.terms, decimal(*price), decimal(*quantity), aggressor, at_ms);
-                self.tell(venue, &desk, &done);
+                self.tell(venue, &done);
             }
             _ => {
                 let mut bids = ladder(live, symbol.replayed, market::Side::Bid);
@@ -140,7 +140,7 @@ impl World {
                 let (done, taken) = desk.moved(&symbol.terms, &mut bids, &mut asks, at_ms);
                 let taken: Vec<_> = taken.into_iter().map(|(side, price, quantity)| (book_side(side), price, quantity)).collect();
                 self.taken(symbol, live, &taken);
-                self.tell(venue, &desk, &done);
+                self.tell(venue, &done);
             }
         }
     }
@@ -154,19 +154,19 @@ impl World {
         if let Some(fault) = self.faults.order(venue, &symbol.name, Strike::Cancel) {
             let share = symbol.terms.whole_lots(left * fault.share_or(Decimal::ONE));
             let raced = desk.force(&symbol.terms, id, share, at_ms);
-            self.tell(venue, &desk, raced.as_slice());
+            self.tell(venue, raced.as_slice());
         }
         let done = desk.cancel(&symbol.terms, id, cancel_id, at_ms);
-        self.tell(venue, &desk, done.as_slice());
+        self.tell(venue, done.as_slice());
         done
     }
 
-    /// Tells listeners of the account what happened, in order.
-    pub(crate) fn tell(&self, venue: Venue, desk: &Desk, executions: &[Execution]) {
+    /// Tells listeners of the account what happened, in order. The desk must still be locked, so that steps stay in order.
+    pub(crate) fn tell(&self, venue: Venue, executions: &[Execution]) {
         for execution in executions {
             match venue {
                 Venue::Binance => binance::tell_execution(self, execution),
-                Venue::Btcturk => btcturk::tell_execution(self, desk, execution),
+                Venue::Btcturk => btcturk::tell_execution(self, execution),
             }
         }
     }

@@ -22,7 +22,7 @@ const KEY_LENGTH: usize = 64;
 pub(crate) enum Permission {
     /// Reading the account.
     UserData,
-    /// Placing and cancelling orders. Used from the order side on, and by calls that are refused until then.
+    /// Placing and cancelling orders.
     Trade,
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn verify(secret: &str, payload: &str, signature: &str) -> bool {
     mac.verify_slice(&signature).is_ok()
 }
 
-/// Checks a signed request in the exchange's order of checks.
+/// Checks a signed REST request.
 pub(crate) fn authorize<'a>(
     world: &'a World,
     headers: &HeaderMap,
@@ -50,6 +50,17 @@ pub(crate) fn authorize<'a>(
     permission: Permission,
 ) -> Result<&'a ApiKey, ApiError> {
     let name = headers.get("x-mbx-apikey").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    check(world, name, &payload(query, body), params, permission)
+}
+
+/// Checks a signed request in the exchange's order of checks. `payload` is what its signature covers.
+pub(crate) fn check<'a>(
+    world: &'a World,
+    name: &str,
+    payload: &str,
+    params: &Params,
+    permission: Permission,
+) -> Result<&'a ApiKey, ApiError> {
     let known = world.binance.account.key(name);
     if known.is_none() && (name.len() != KEY_LENGTH || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
         return Err(ApiError::key_format());
@@ -77,7 +88,7 @@ pub(crate) fn authorize<'a>(
     if age > window {
         return Err(ApiError::late());
     }
-    if !verify(key.secret.expose_secret(), &payload(query, body), signature) {
+    if !verify(key.secret.expose_secret(), payload, signature) {
         return Err(ApiError::signature());
     }
     let allowed = permission == Permission::UserData || key.can_trade;
@@ -113,6 +124,17 @@ mod tests {
             "6cd35332399b004466463b9ad65a112a14f31fb9ddfd5e19bd7298fbd491dbc7"
         ));
         assert!(!verify(SECRET, "", "zz"));
+    }
+
+    #[test]
+    fn the_vectors_of_the_websocket_api_are_accepted() {
+        let key = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A";
+        let order = format!(
+            "apiKey={key}&price=52000.00&quantity=0.01000000&recvWindow=100&side=SELL&symbol=BTCUSDT&timeInForce=GTC&timestamp=1645423376532&type=LIMIT"
+        );
+        assert!(verify(SECRET, &order, "aa1b5712c094bc4e57c05a1a5c1fd8d88dcd628338ea863fec7b88e59fe2db24"));
+        let subscribe = format!("apiKey={key}&timestamp=1747385641636");
+        assert!(verify(SECRET, &subscribe, "681110a6057ad58657af22f5640fab9dd17418834cdfccdc81be8b0f7b2cde3e"));
     }
 
     #[test]

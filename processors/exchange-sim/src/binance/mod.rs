@@ -1,4 +1,5 @@
-//! The simulated Binance Spot: REST under `/api/v3`, market streams under `/ws` and `/stream`.
+//! The simulated Binance Spot: REST under `/api/v3`, market streams under `/ws` and `/stream`, requests and the account's
+//! events under `/ws-api/v3`.
 
 mod answers;
 mod auth;
@@ -11,6 +12,7 @@ mod params;
 mod reports;
 mod rest;
 mod streams;
+mod ws_api;
 
 use std::sync::Arc;
 
@@ -30,6 +32,7 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .route("/ws", get(streams::raw))
         .route("/ws/{*streams}", get(streams::raw))
         .route("/stream", get(streams::combined))
+        .route("/ws-api/v3", get(ws_api::open))
         .fallback(any(rest::serve))
         .layer(axum::middleware::from_fn_with_state((world.clone(), Venue::Binance), doorway::through))
         .with_state(world)

@@ -37,6 +37,11 @@ impl Params {
         Ok(Self { values, read: RefCell::default() })
     }
 
+    /// Parameters that came as names and values.
+    pub(crate) fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self { values: pairs.into_iter().collect(), read: RefCell::default() }
+    }
+
     /// A parameter if it was sent.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.read.borrow_mut().insert(name.to_owned());

@@ -66,12 +66,11 @@ fn open(world: Arc<World>, peer: Peer, streams: &str, combined: bool, upgrade: W
     if streams.len() > STREAMS_MAX {
         return (StatusCode::BAD_REQUEST, "too many streams").into_response();
     }
-    let life = LIFE.div_f64(world.config.time_scale);
     let manners = Manners {
         ping: Duration::from_millis(world.config.binance_ping_ms),
         pong: Duration::from_millis(world.config.binance_pong_ms),
         close_code: 1008,
-        life: Some((life.saturating_sub(NOTICE.div_f64(world.config.time_scale)), life)),
+        life: Some(life(&world)),
     };
     upgrade.max_message_size(MESSAGE_BYTES_MAX).on_upgrade(move |socket| async move {
         world.opened(Venue::Binance);
@@ -79,6 +78,12 @@ fn open(world: Arc<World>, peer: Peer, streams: &str, combined: bool, upgrade: W
         let session = Streams { world: world.clone(), client: client.clone(), first: streams, inbound: VecDeque::new() };
         socket::serve(socket, world, client, queues, session, manners).await;
     })
+}
+
+/// When a connection is told of its end, and when it ends.
+pub(crate) fn life(world: &World) -> (Duration, Duration) {
+    let life = LIFE.div_f64(world.config.time_scale);
+    (life.saturating_sub(NOTICE.div_f64(world.config.time_scale)), life)
 }
 
 struct Streams {

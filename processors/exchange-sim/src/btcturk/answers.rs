@@ -21,7 +21,7 @@ const DAY: Interval = Interval::Fixed(86_400_000);
 /// What a call failed with: HTTP 400, message, code.
 pub(crate) type Refusal = (String, i32);
 
-fn invalid() -> Refusal {
+pub(crate) fn invalid() -> Refusal {
     ("INVALID_REQUEST_ERROR".to_owned(), 1037)
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Call<'a> {
     pub query: &'a HashMap<String, String>,
 }
 
-fn normalized(symbol: &Symbol) -> String {
+pub(crate) fn normalized(symbol: &Symbol) -> String {
     format!("{}_{}", symbol.config.base, symbol.config.quote)
 }
 
@@ -45,23 +45,23 @@ fn day_of(live: &Live) -> Candle {
 }
 
 impl Call<'_> {
-    fn now_ms(&self) -> i64 {
+    pub(crate) fn now_ms(&self) -> i64 {
         self.world.now_ms(Venue::Btcturk)
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    fn number(&self, name: &str, usual: usize, most: usize) -> Result<usize, Refusal> {
+    pub(crate) fn number(&self, name: &str, usual: usize, most: usize) -> Result<usize, Refusal> {
         self.get(name).map_or(Ok(usual), |text| text.parse::<usize>().map(|number| number.min(most)).map_err(|_| invalid()))
     }
 
-    fn find(&self, name: &str) -> Option<&Arc<Symbol>> {
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Symbol>> {
         self.world.btcturk.symbol(&name.replace('_', ""))
     }
 
-    fn pair(&self, parameter: &str) -> Result<&Arc<Symbol>, Refusal> {
+    pub(crate) fn pair(&self, parameter: &str) -> Result<&Arc<Symbol>, Refusal> {
         let name = self.get(parameter).ok_or_else(invalid)?;
         self.find(name).ok_or_else(|| (format!("Pair {name} does not exists."), 1037))
     }
@@ -299,7 +299,7 @@ fn symbol_info(symbols: &[Arc<Symbol>], symbol: &Symbol) -> Value {
             "minAmount": null,
             "maxAmount": null,
         }],
-        "orderMethods": ["MARKET", "LIMIT", "STOP_MARKET", "STOP_LIMIT"],
+        "orderMethods": ["MARKET", "LIMIT"],
         "displayFormat": "#,###",
         "commissionFromNumerator": false,
         "order": 1000 + id,

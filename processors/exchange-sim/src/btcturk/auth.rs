@@ -18,7 +18,8 @@ pub(crate) fn decode_secret(secret: &SecretString) -> Option<Vec<u8>> {
     STANDARD.decode(secret.expose_secret()).ok().filter(|bytes| !bytes.is_empty())
 }
 
-fn verify(secret: &[u8], message: &str, signature: &str) -> bool {
+/// Whether a base64 signature is right.
+pub(crate) fn verify(secret: &[u8], message: &str, signature: &str) -> bool {
     let Ok(signature) = STANDARD.decode(signature) else { return false };
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return false };
     mac.update(message.as_bytes());

@@ -10,8 +10,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{board, frames, rest};
+use super::{auth, board, frames, rest};
 use crate::config::Venue;
+use crate::faults::USER_DATA;
 use crate::hub::Client;
 use crate::limits::Quota;
 use crate::live::Symbol;
@@ -82,8 +83,7 @@ impl Session for Feed {
                     self.trades(event);
                 }
             }
-            // Private channels come with the order side.
-            Some(114) => self.say(&json!([114, { "type": 114, "ok": false, "message": "Login is not available" }])),
+            Some(114) => self.login(body),
             _ => {}
         }
     }
@@ -98,6 +98,26 @@ impl Session for Feed {
 impl Feed {
     fn say(&self, frame: &Value) {
         self.client.answer(Message::Text(frame.to_string().into()));
+    }
+
+    /// The account's frames come from here on, without asking for them. The signature covers key and nonce, not the time.
+    fn login(&self, body: &serde_json::Map<String, Value>) {
+        let world = &self.world;
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (name, signature) = (text("publicKey"), text("signature"));
+        let nonce = body.get("nonce").and_then(Value::as_i64);
+        let key = world.btcturk.account.key(name).filter(|key| !world.faults.revoked(Venue::Btcturk, &key.key));
+        let fine = key.zip(nonce).is_some_and(|(key, nonce)| {
+            let secret = auth::decode_secret(&key.secret).unwrap_or_default();
+            auth::verify(&secret, &format!("{name}{nonce}"), signature)
+        });
+        if !fine {
+            return self.say(&json!([114, { "type": 114, "ok": false, "message": "Invalid signature" }]));
+        }
+        // Under this lock no event comes between the answer and the first frame.
+        let _told = world.btcturk.account.desk();
+        world.btcturk.hub.join(&self.client, USER_DATA);
+        self.say(&json!([114, { "type": 114, "ok": true, "message": "" }]));
     }
 
     fn acknowledge(&self, ok: bool, verb: &str, topic: &str) {

@@ -5,6 +5,8 @@ mod auth;
 mod board;
 pub(crate) mod feed;
 mod frames;
+mod orders;
+mod private;
 mod rest;
 
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::world::World;
 pub(crate) use auth::decode_secret;
 pub(crate) use board::{Board, tell};
 pub(crate) use frames::trade;
+pub(crate) use private::tell_execution;
 
 /// Everything that this exchange serves.
 pub(crate) fn router(world: Arc<World>) -> Router {
@@ -39,6 +42,3 @@ pub(crate) fn status_body(code: u16) -> serde_json::Value {
     };
     serde_json::json!({ "success": false, "message": text, "code": code })
 }
-
-/// Tells a step in an order's life to who is logged in.
-pub(crate) fn tell_execution(_world: &World, _desk: &crate::orders::Desk, _execution: &crate::orders::Execution) {}

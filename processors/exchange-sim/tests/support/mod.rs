@@ -119,6 +119,46 @@ pub async fn btcturk_balances(sim: &Sim, stamp: i64) -> Answer {
     send(request).await
 }
 
+/// A request of Binance's WebSocket API, signed with this key: sorted, not encoded.
+pub fn ws_request(id: u64, method: &str, params: &[(&str, &str)], key: (&str, &str)) -> Value {
+    let now = now_ms().to_string();
+    let mut all: Vec<(&str, &str)> = params.iter().copied().chain([("apiKey", key.0), ("timestamp", &now)]).collect();
+    all.sort_unstable();
+    let payload: Vec<String> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let signature = hex::encode(hmac(key.1.as_bytes(), &payload.join("&")));
+    let mut body: serde_json::Map<String, Value> = all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    body.insert("timestamp".into(), now.parse::<i64>().unwrap().into());
+    body.insert("signature".into(), signature.into());
+    serde_json::json!({"id": id, "method": method, "params": body})
+}
+
+pub const BINANCE_TRADER: (&str, &str) = (DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET);
+pub const BINANCE_READER: (&str, &str) = (DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET);
+
+/// A socket that hears of the account at Binance.
+pub async fn binance_events(sim: &Sim) -> Socket {
+    let mut socket = connect(sim.binance_addr, "/ws-api/v3").await;
+    socket.say(ws_request(1, "userDataStream.subscribe.signature", &[], BINANCE_READER)).await;
+    let answer = socket.json("the subscription").await;
+    assert_eq!((&answer["status"], &answer["result"]["subscriptionId"]), (&200.into(), &0.into()), "{answer}");
+    socket
+}
+
+/// A socket that logged in at BTCTurk.
+pub async fn btcturk_events(sim: &Sim) -> Socket {
+    let mut socket = connect(sim.btcturk_addr, "/").await;
+    socket.say(btcturk_login(BTCTURK_READER, 3000)).await;
+    let answer = socket.find("the login", |frame| frame[0] == 114).await;
+    assert_eq!(answer[1]["ok"], true, "{answer}");
+    socket
+}
+
+pub fn btcturk_login(key: (&str, &str), nonce: u64) -> Value {
+    let engine = base64::engine::general_purpose::STANDARD;
+    let signature = engine.encode(hmac(&engine.decode(key.1).unwrap(), &format!("{}{nonce}", key.0)));
+    serde_json::json!([114, {"type": 114, "publicKey": key.0, "timestamp": now_ms(), "nonce": nonce, "signature": signature}])
+}
+
 /// A signed call at Binance with the key that may trade.
 pub fn binance_request(sim: &Sim, method: &str, path: &str, query: &str) -> reqwest::RequestBuilder {
     let query = format!("{query}{}timestamp={}", if query.is_empty() { "" } else { "&" }, now_ms());
