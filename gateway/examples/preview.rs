@@ -1,4 +1,8 @@
-//! The page without the rest of the system: the real server on made-up messages. `cargo run -p spark-gateway --example preview`.
+//! The page without the rest of the system: the real server on made-up messages. `cargo run -p spark-gateway --example preview`;
+//! `-- --killed` for a system that has stopped, `PREVIEW_LISTEN=127.0.0.1:N` for another port.
+
+#[path = "preview/trading.rs"]
+mod trading;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +31,10 @@ const MARKETS: [(Venue, &str, f64); 8] = [
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::default();
+    let config = Config {
+        listen: std::env::var("PREVIEW_LISTEN").ok().and_then(|text| text.parse().ok()).unwrap_or(Config::default().listen),
+        ..Config::default()
+    };
     let listener = tokio::net::TcpListener::bind(config.listen).await?;
     let (app, _commands) = App::new(config, None, spark_nats::now());
     let app = Arc::new(app);
@@ -42,6 +49,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     feed(&app, now, vec![alert(now), balances(Venue::Binance, now, None), balances(Venue::Btcturk, now, Some("auth"))]);
     tokio::spawn(stream::pulse(Arc::clone(&app), stop.clone()));
     tokio::spawn(http::server::serve(listener, http::router(Arc::clone(&app), stop.clone()), stop));
+    let killed = std::env::args().any(|argument| argument == "--killed");
+    let mut orders = trading::Preview::new(killed);
+    let earlier = (0..40).flat_map(|step| orders.step(now - Duration::from_secs(80 - 2 * step)));
+    feed(&app, now, earlier.collect());
+    app.view_mut().trading.set_complete();
     let mut beats = tokio::time::interval(Duration::from_millis(250));
     for beat in 0_u64.. {
         beats.tick().await;
@@ -52,6 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             events.push(Event::Windows(windows(now)));
             events.extend(["feed", "portfolio", "guardrail", "exchange-sim"].map(|name| heartbeat(name, begun, now)));
             events.extend([Venue::Binance, Venue::Btcturk].map(|venue| feed_status(venue, now)));
+            events.extend(orders.step(now));
         }
         feed(&app, now, events);
     }

@@ -8,10 +8,12 @@ import * as prices from './prices.js';
 import * as alerts from './alerts.js';
 import * as charts from './charts.js';
 import * as system from './system.js';
+import * as orders from './orders.js';
+import * as guard from './guard.js';
 
 const RECENT_MAX = 200;
 
-const state = { system: null, portfolio: null, prices: new Map(), alerts: { active: [], recent: [] }, windows: null };
+const state = { system: null, portfolio: null, prices: new Map(), alerts: { active: [], recent: [] }, windows: null, orders: { rows: [], openCount: null }, positions: null, guard: null };
 /** The gateway's clock minus this machine's, ms: ages do not depend on the browser's clock. */
 let clockOffset = 0;
 let connected = false;
@@ -26,6 +28,9 @@ const draw = {
   alerts: () => alerts.draw(state.alerts, now(), state.system?.processes.find((row) => row.name === 'guardrail')),
   system: () => system.draw(state.system, now()),
   head: drawHead,
+  orders: () => orders.draw(state.orders, () => mark('orders')),
+  positions: () => orders.drawPositions(state.positions),
+  guard: () => guard.draw(state.guard, now()),
 };
 
 function mark(...parts) {
@@ -43,7 +48,10 @@ const take = {
     state.portfolio = data.portfolio;
     state.prices = new Map(data.prices.map((row) => [`${row.venue}.${row.symbol}`, row]));
     state.alerts = { active: data.alerts.active, recent: data.alerts.recent };
-    mark('portfolio', 'prices', 'alerts', 'head');
+    state.orders = { rows: data.orders.orders, openCount: data.orders.openCount };
+    state.positions = data.positions;
+    state.guard = data.guard;
+    mark('portfolio', 'prices', 'alerts', 'head', 'orders', 'positions', 'guard');
     charts.reload();
     if (data.windows) take.windows(data.windows);
   },
@@ -63,6 +71,13 @@ const take = {
     state.alerts.recent.length = Math.min(state.alerts.recent.length, RECENT_MAX);
     mark('alerts', 'head');
   },
+  order(data) {
+    state.orders = { rows: orders.merge(state.orders.rows, data.orders), openCount: data.openCount };
+    mark('orders');
+  },
+  position(data) { state.positions = data; mark('positions'); },
+  guard(data) { state.guard = data; mark('guard'); },
+  kill_switch: (data) => take.guard(data),
   windows(data) { charts.add(data); },
   processes(data) {
     clockOffset = data.now_ms - Date.now();
@@ -116,5 +131,6 @@ follow(
   (now) => { if (now !== connected) { connected = now; mark('head'); } },
 );
 // Ages grow by themselves. While the connection is lost the picture stands still, with its age in the bar.
-setInterval(() => mark('head', ...(connected && state.system ? ['prices', 'alerts', 'portfolio'] : [])), 1000);
+setInterval(() => mark('head', ...(connected && state.system ? ['prices', 'alerts', 'portfolio', 'guard'] : [])), 1000);
 charts.start(now);
+guard.start(() => state.guard?.killSwitch?.on ?? false);

@@ -11,7 +11,7 @@ function grouped(value, least, most) {
   return formats.get(key).format(value);
 }
 
-export const usd = (value) => (value === null || value === undefined ? NONE : `$${grouped(value, 2, 2)}`);
+export const usd = (value) => (value === null || value === undefined ? NONE : `${value < 0 ? '-' : ''}$${grouped(Math.abs(value), 2, 2)}`);
 export const amount = (value) => (value === null || value === undefined ? NONE : grouped(value, 0, 8));
 export const count = (value) => (value === null || value === undefined ? NONE : grouped(value, 0, 0));
 

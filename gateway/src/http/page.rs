@@ -36,6 +36,8 @@ pub(super) static FILES: &[File] = &[
     file!("/prices.js", SCRIPT, "prices.js"),
     file!("/alerts.js", SCRIPT, "alerts.js"),
     file!("/system.js", SCRIPT, "system.js"),
+    file!("/orders.js", SCRIPT, "orders.js"),
+    file!("/guard.js", SCRIPT, "guard.js"),
 ];
 
 /// A file. Browsers ask again each time: a new build shows at once, and from this machine it costs nothing.

@@ -1,4 +1,4 @@
-//! `POST /api/audit/list`: what was done, newest first.
+//! `POST /api/audit/list`: what was done, newest first; from a place on, oldest first.
 //!
 //! It answers from the LEDGER, of which the view holds the newest part. The hash chain over all of it is kept by the
 //! auditor, outside the broker; `spark audit verify` and `spark audit list` ask that one. An item's `hash` is SHA-256 of the
@@ -16,7 +16,7 @@ use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json};
 use super::body;
-use crate::view::trading::actions::NAMES;
+use crate::view::trading::actions::{Action, NAMES};
 
 /// Items in an answer when the request does not say how many, and at most.
 const LIMIT: (usize, usize) = (50, 500);
@@ -25,8 +25,10 @@ const LIMIT: (usize, usize) = (50, 500);
 #[serde(deny_unknown_fields)]
 struct Asked {
     limit: Option<usize>,
+    /// One action, or the part before the dot: everything below it.
     action: Option<String>,
-    from: Option<String>,
+    /// A time, or a LEDGER sequence.
+    from: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -58,23 +60,21 @@ pub async fn list(State(context): State<Context>, params: Params, body: Bytes) -
         return Err(Problem::bad_value("body: limit", format!("{limit} is out of range"), format!("1 to {}", LIMIT.1)));
     }
     let action = asked.action.as_deref();
-    if let Some(unknown) = action.filter(|action| !NAMES.contains(action)) {
+    let below = |action: &str, name: &str| name.strip_prefix(action).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if let Some(unknown) = action.filter(|action| !NAMES.iter().any(|name| below(action, name))) {
         return Err(Problem::bad_value("body: action", format!("unknown action `{unknown:.64}`"), NAMES.join(", ")));
     }
-    let from = asked
-        .from
-        .as_deref()
-        .map(Timestamp::parse)
-        .transpose()
-        .map_err(|what| Problem::bad_value("body: from", what, "a time such as 2026-11-21T09:30:00Z".to_owned()))?;
+    let from = asked.from.as_ref().map(place).transpose()?;
     let view = context.app.view();
     let actions = &view.trading.actions;
-    let wanted = actions
-        .newest()
-        .take_while(|held| from.is_none_or(|from| held.at >= from))
-        .filter(|held| action.is_none_or(|action| action == held.action))
-        .take(limit);
+    let fits =
+        |held: &&Action| action.is_none_or(|action| below(action, held.action)) && from.is_none_or(|from| from.reaches(held));
+    let wanted: Vec<&Action> = match from {
+        None => actions.newest().filter(fits).take(limit).collect(),
+        Some(_) => actions.oldest().filter(fits).take(limit).collect(),
+    };
     let items: Vec<Item<'_>> = wanted
+        .into_iter()
         .map(|held| Item {
             action: held.action,
             actor: &held.actor,
@@ -86,6 +86,38 @@ pub async fn list(State(context): State<Context>, params: Params, body: Bytes) -
             anchor: actions.anchor(held.sequence),
         })
         .collect();
-    let complete = view.trading.is_complete() && (items.len() == limit || actions.reach(from));
+    // The newest ones are all there if they are enough; those from a place on, if that place is still held.
+    let enough = from.is_none() && items.len() == limit;
+    let complete =
+        view.trading.is_complete() && (enough || actions.reach(|oldest| from.is_some_and(|from| !from.reaches(oldest))));
     Ok(json(&List { items, complete }))
+}
+
+/// Where a list begins.
+#[derive(Clone, Copy)]
+enum Place {
+    At(Timestamp),
+    Sequence(u64),
+}
+
+impl Place {
+    fn reaches(self, held: &Action) -> bool {
+        match self {
+            Self::At(at) => held.at >= at,
+            Self::Sequence(sequence) => held.sequence >= sequence,
+        }
+    }
+}
+
+fn place(from: &Value) -> Result<Place, Problem> {
+    let parsed = match from {
+        Value::Number(number) => number.as_u64().map(Place::Sequence),
+        Value::String(text) => match text.parse() {
+            Ok(sequence) => Some(Place::Sequence(sequence)),
+            Err(_) => Timestamp::parse(text).ok().map(Place::At),
+        },
+        _ => None,
+    };
+    let fix = "a time such as \"2026-11-21T09:30:00Z\", or a LEDGER sequence such as 1042".to_owned();
+    parsed.ok_or_else(|| Problem::bad_value("body: from", format!("{from} is neither a time nor a sequence"), fix))
 }

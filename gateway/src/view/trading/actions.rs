@@ -15,6 +15,8 @@ use crate::record::{Entry, Record};
 pub const ACTIONS_MAX: usize = 2_000;
 /// Bytes of their payloads held, in all.
 pub const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Notable ones held besides: a stream of orders cannot push a command out.
+pub const NOTABLE_MAX: usize = 200;
 /// Anchors held.
 pub const ANCHORS_MAX: usize = 512;
 
@@ -59,6 +61,7 @@ pub struct Action {
 #[derive(Default)]
 pub struct Actions {
     held: VecDeque<Action>,
+    notable: VecDeque<Action>,
     bytes: usize,
     anchors: VecDeque<AuditAnchor>,
     /// Whether older ones have been dropped.
@@ -80,7 +83,14 @@ impl Actions {
         let (action, actor, summary) = describe(&entry.record);
         self.bytes += entry.payload.len();
         let (kind, payload) = (entry.kind.clone(), entry.payload.clone());
-        self.held.push_back(Action { sequence: entry.sequence, at, action, actor, summary, kind, payload });
+        let action = Action { sequence: entry.sequence, at, action, actor, summary, kind, payload };
+        if is_notable(&entry.record) {
+            if self.notable.len() == NOTABLE_MAX {
+                self.notable.pop_front();
+            }
+            self.notable.push_back(action.clone());
+        }
+        self.held.push_back(action);
         while self.held.len() > ACTIONS_MAX || self.bytes > BYTES_MAX {
             let Some(gone) = self.held.pop_front() else { break };
             self.bytes -= gone.payload.len();
@@ -93,10 +103,20 @@ impl Actions {
         self.held.iter().rev()
     }
 
-    /// Whether everything stored at or after `from` is held.
+    /// Newest first: commands, alerts, halts, takeovers, what the audit found. Orders have a list of their own.
+    pub fn notable(&self) -> impl Iterator<Item = &Action> {
+        self.notable.iter().rev()
+    }
+
+    /// Oldest first.
+    pub fn oldest(&self) -> impl Iterator<Item = &Action> {
+        self.held.iter()
+    }
+
+    /// Whether nothing wanted has been dropped: nothing was, or the oldest one held lies before what is wanted.
     #[must_use]
-    pub fn reach(&self, from: Option<Timestamp>) -> bool {
-        !self.dropped || from.is_some_and(|from| self.held.front().is_some_and(|oldest| oldest.at < from))
+    pub fn reach(&self, before: impl Fn(&Action) -> bool) -> bool {
+        !self.dropped || self.held.front().is_some_and(before)
     }
 
     /// The first anchor that covers a message.
@@ -141,6 +161,14 @@ pub struct ActionRow<'a> {
     action: &'static str,
     actor: &'a str,
     summary: &'a str,
+}
+
+fn is_notable(record: &Record) -> bool {
+    match record {
+        Record::Intent(_) | Record::Verdict(_) | Record::Order(_) | Record::Anchor(_) => false,
+        Record::Reconciliation(compared) => compared.halted.is_some(),
+        _ => true,
+    }
 }
 
 fn describe(record: &Record) -> (&'static str, String, String) {

@@ -168,7 +168,7 @@ impl Trading {
         if let Some(reason) = &compared.halted {
             let exchange = compared.exchange;
             let advice = format!(
-                "compare the differences with the account at {exchange}; when they are explained: spark resume {exchange} --reason …"
+                "Compare the differences with the account at {exchange}; when they are explained: spark resume {exchange} --reason …"
             );
             self.halt(&HaltScope::Exchange(exchange), sequence, at, reason.clone(), advice);
         }
@@ -289,7 +289,7 @@ impl Trading {
             reconciliations: self.reconciliations(),
             strategies: self.strategies(),
             limits: LimitsAnswer::new(self.limits.as_ref()),
-            actions: self.actions.newest().take(ACTIONS_SHOWN).map(actions::Action::row).collect(),
+            actions: self.actions.notable().take(ACTIONS_SHOWN).map(actions::Action::row).collect(),
             complete: self.complete,
         }
     }
