@@ -60,6 +60,9 @@ pub enum Command {
     /// Runs one process: the hash chain over the LEDGER, outside the broker.
     #[command(after_help = PROCESS_HELP)]
     Auditor(ProcessArgs),
+    /// Runs one process: says yes or no to every order, once.
+    #[command(after_help = PROCESS_HELP)]
+    Risk(ProcessArgs),
     /// Runs one process: marks, the prices that decisions about money use.
     #[command(after_help = PROCESS_HELP)]
     Candles(ProcessArgs),

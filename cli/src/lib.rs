@@ -56,6 +56,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Feed(arguments) => process::run(Process::Feed, &arguments, global),
         Command::Portfolio(arguments) => process::run(Process::Portfolio, &arguments, global),
         Command::Guardrail(arguments) => process::run(Process::Guardrail, &arguments, global),
+        Command::Risk(arguments) => process::run(Process::Risk, &arguments, global),
         Command::Candles(arguments) => process::run(Process::Candles, &arguments, global),
         Command::Strategy(arguments) => process::run(Process::Strategy, &arguments, global),
         Command::Auditor(arguments) => process::run(Process::Auditor, &arguments, global),

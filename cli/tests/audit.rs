@@ -64,3 +64,50 @@ fn the_record_holds_through_a_kill_and_a_change_is_named() {
     let (code, _, error) = audit(&["list", "--from", "yesterday"]);
     assert!(code == Some(64) && error.contains("--from"), "{error}");
 }
+
+#[test]
+fn a_store_that_lost_its_end_is_told_and_accepted_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), &[]);
+    let data = up.data.clone();
+    let audit = |arguments: &[&str]| {
+        let data = data.display().to_string();
+        let all: Vec<&str> = ["audit"].iter().chain(arguments).copied().chain(["--data", &data]).collect();
+        let output = run(folder.path(), &all);
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let listed = |action: &str| {
+        let (code, said, error) = audit(&["list", "--json", "--action", action]);
+        if code != Some(0) {
+            return Err(error);
+        }
+        let document: Value = serde_json::from_str(&said).unwrap();
+        let items = document["items"].as_array().unwrap().clone();
+        if items.is_empty() { Err(format!("no {action}")) } else { Ok(items) }
+    };
+    wait_for("balances in the record", || listed("portfolio.balances"));
+    signal(i32::try_from(up.child.id()).unwrap(), Signal::SIGINT);
+    assert_eq!(up.wait().code(), Some(0), "{}", up.said());
+    let ledger = data.join("nats-server/store/jetstream/$G/streams/LEDGER/msgs");
+    let block = std::fs::read_dir(ledger).unwrap().map(|entry| entry.unwrap().path());
+    let block = block.filter(|path| path.extension().is_some_and(|extension| extension == "blk")).max().unwrap();
+    let size = std::fs::metadata(&block).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&block).unwrap().set_len(size / 2).unwrap();
+
+    let mut up = Up::start(folder.path(), &[]);
+    wait_for("the damage in the status", || {
+        let status = run(folder.path(), &["status", "--data", &data.display().to_string()]);
+        let said = text(&status.stdout);
+        if said.contains("the LEDGER is damaged from message") { Ok(()) } else { Err(said + &text(&status.stderr)) }
+    });
+    let (code, said, _) = audit(&["verify"]);
+    assert!(code == Some(1) && said.contains("BROKEN: the LEDGER, from message"), "{said}");
+    let (code, said, error) = audit(&["accept", "--reason", "a test cut the file"]);
+    assert!(code == Some(0) && said.contains("in era 2") && said.contains("trading may resume"), "{said}{error}");
+    let resumed = wait_for("the command in the record", || listed("control.resume"));
+    assert_eq!(resumed[0]["payload"]["reason"], "a test cut the file");
+    let (code, said, error) = audit(&["verify"]);
+    assert!(code == Some(0) && said.contains("operator accepted \"a test cut the file\""), "{said}{error}");
+    signal(i32::try_from(up.child.id()).unwrap(), Signal::SIGINT);
+    assert_eq!(up.wait().code(), Some(0), "{}", up.said());
+}

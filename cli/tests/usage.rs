@@ -15,6 +15,7 @@ fn every_command_explains_itself() {
         "portfolio",
         "guardrail",
         "auditor",
+        "risk",
         "candles",
         "strategy",
         "audit",

@@ -17,8 +17,19 @@ pub use sources::{DEFAULT_FILE, Sources};
 use crate::exit::Failure;
 
 /// The sections of the file.
-pub const SECTIONS: &[&str] =
-    &["feed", "portfolio", "guardrail", "auditor", "candles", "strategy", "gateway", "exchange-sim", "nats", "supervisor"];
+pub const SECTIONS: &[&str] = &[
+    "feed",
+    "portfolio",
+    "guardrail",
+    "auditor",
+    "risk",
+    "candles",
+    "strategy",
+    "gateway",
+    "exchange-sim",
+    "nats",
+    "supervisor",
+];
 
 /// The list of further symbols.
 const INSTRUMENT: &str = "instrument";
@@ -122,6 +133,8 @@ pub struct Config {
     pub guardrail: spark_guardrail::Config,
     /// `[auditor]`.
     pub auditor: spark_auditor::Config,
+    /// `[risk]`.
+    pub risk: spark_risk::Config,
     /// `[candles]`.
     pub candles: spark_candles::Config,
     /// `[strategy]`.
@@ -162,6 +175,7 @@ impl Config {
             portfolio: check.section("portfolio", spark_portfolio::Config::validate),
             guardrail: check.section("guardrail", |_: &spark_guardrail::Config| Vec::new()),
             auditor: check.section("auditor", spark_auditor::Config::validate),
+            risk: check.section("risk", spark_risk::Config::validate),
             candles: check.section("candles", spark_candles::Config::validate),
             strategy: check.section("strategy", spark_strategy::Config::validate),
             gateway: check.section("gateway", spark_gateway::Config::validate),
@@ -194,6 +208,7 @@ impl Config {
         add("portfolio", serde_json::to_value(&self.portfolio));
         add("guardrail", serde_json::to_value(&self.guardrail));
         add("auditor", serde_json::to_value(&self.auditor));
+        add("risk", serde_json::to_value(&self.risk));
         add("candles", serde_json::to_value(&self.candles));
         add("strategy", serde_json::to_value(&self.strategy));
         add("gateway", serde_json::to_value(&self.gateway));

@@ -26,6 +26,8 @@ pub enum Process {
     Guardrail,
     /// The LEDGER's hash chain.
     Auditor,
+    /// Verdicts.
+    Risk,
     /// Marks.
     Candles,
     /// Built-in strategies.
@@ -56,6 +58,7 @@ impl Process {
             Self::Portfolio => "portfolio",
             Self::Guardrail => "guardrail",
             Self::Auditor => "auditor",
+            Self::Risk => "risk",
             Self::Candles => "candles",
             Self::Strategy => "strategy",
             Self::Gateway => "gateway",
@@ -127,6 +130,7 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Feed => spark_feed::run_with(service, config.feed, &config.instruments).await.map_err(|error| failed(&error)),
         Process::Portfolio => spark_portfolio::run(service, config.portfolio).await.map_err(|error| failed(&error)),
         Process::Guardrail => spark_guardrail::run(service, config.guardrail).await.map_err(|error| failed(&error)),
+        Process::Risk => spark_risk::run(service, config.risk).await.map_err(|error| failed(&error)),
         Process::Candles => {
             spark_candles::run(service, config.candles, &config.instruments).await.map_err(|error| failed(&error))
         }

@@ -15,6 +15,7 @@ use crate::process::Process;
 pub const PROCESSES: &[Process] = &[
     Process::ExchangeSim,
     Process::Auditor,
+    Process::Risk,
     Process::Candles,
     Process::Guardrail,
     Process::Gateway,
@@ -45,7 +46,7 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
     let settings = match process {
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
-        Process::Guardrail | Process::Auditor | Process::Candles | Process::Strategy => Vec::new(),
+        Process::Guardrail | Process::Auditor | Process::Risk | Process::Candles | Process::Strategy => Vec::new(),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
     };
@@ -211,7 +212,10 @@ mod tests {
         assert!(!demo.feed.binance.from_oldest && demo.gateway.demo);
         assert_eq!(demo.portfolio.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
         assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
-        assert_eq!(demo.gateway.expected, ["exchange-sim", "auditor", "candles", "guardrail", "portfolio", "feed", "strategy"]);
+        assert_eq!(
+            demo.gateway.expected,
+            ["exchange-sim", "auditor", "risk", "candles", "guardrail", "portfolio", "feed", "strategy"]
+        );
         assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
         let replay = read(&plan(false, &["/tmp/a \"b\".gz", "/tmp/c.gz"]), &[]);
         assert!(replay.feed.binance.from_oldest);
