@@ -4,6 +4,7 @@
 //! unique and cannot be asked for, so an order is looked for in lists; market buys are for an amount of the quote currency;
 //! there is no time in force but until cancelled.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -188,7 +189,7 @@ impl BtcTurk {
     async fn all_rows(&self, order: &OrderRef) -> Result<Vec<OrderRow>, Error> {
         let since = order.placed_at.as_millis().saturating_add(self.clock_offset_ms()).saturating_sub(SEARCH_MARGIN_MS).max(0);
         let mut rows: Vec<OrderRow> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for page in 0..PAGES_MAX {
             let mut parameters =
                 vec![("pairSymbol", order.symbol.clone()), ("startTime", since.to_string()), ("limit", PAGE_ROWS.to_string())];
@@ -211,6 +212,7 @@ impl BtcTurk {
 
     pub(super) async fn lookup(&self, order: &OrderRef) -> Lookup {
         let mut told = String::new();
+        let mut paid_before = None;
         for _ in 0..LOOKUP_ROUNDS_MAX {
             let mut known = match self.find(order).await {
                 Ok(Some(known)) => known,
@@ -227,7 +229,7 @@ impl BtcTurk {
                 Err(error) => return Lookup::Unknown(error),
             };
             known.report.fills = fills.into_iter().map(|fill| fill.fill).collect();
-            match settle(known) {
+            match settle(known, &mut paid_before) {
                 Ok(report) => return Lookup::Found(Box::new(report)),
                 Err(what) => told = what,
             }
@@ -249,30 +251,36 @@ impl BtcTurk {
         }
     }
 
-    /// Trades of a symbol since then, or all of one order, oldest first. The list is not documented to have pages, nor a limit.
+    /// Trades of a symbol since then, or all of one order, oldest first. Neither pages nor a limit are documented; a list of
+    /// a page's length is taken for cut off, and what lies beyond its end is asked for.
     async fn own_trades(&self, symbol: &str, since_ms: i64, order: Option<&str>) -> Result<Vec<AccountFill>, Error> {
         let pair = self.pair(symbol).await?;
-        let mut parameters = vec![
-            ("type", "buy".to_owned()),
-            ("type", "sell".to_owned()),
-            ("symbol", pair.base.to_ascii_lowercase()),
-            ("symbol", pair.quote.to_ascii_lowercase()),
-            // Without it the last 30 days are meant.
-            ("startDate", since_ms.max(0).to_string()),
-        ];
-        parameters.extend(order.map(|id| ("orderId", id.to_owned())));
-        let path = format!("/api/v1/users/transactions/trade?{}", query(&parameters));
-        let rows: Vec<TradeRow> = self.private("user_trades", &path).await?;
+        let (mut begin, mut end) = (since_ms.max(0), None);
+        let mut rows: Vec<TradeRow> = Vec::new();
+        let mut seen = HashSet::new();
+        for page in 0.. {
+            let got: Vec<TradeRow> = self.private("user_trades", &trades_path(&pair, begin, end, order)).await?;
+            let cut_off = got.len() >= PAGE_ROWS;
+            let (first, last) = (got.first().map(TradeRow::at_ms), got.last().map(TradeRow::at_ms));
+            let before = rows.len();
+            rows.extend(got.into_iter().filter(|row| seen.insert(row.id())));
+            if !cut_off {
+                break;
+            }
+            if rows.len() == before || page >= PAGES_MAX {
+                return Err(unreadable(
+                    "user_trades",
+                    format!("more trades than can be paged through ({} were read)", rows.len()),
+                ));
+            }
+            // Newest first, as seen; should it be the other way round, the end that is missing is the other one.
+            if first >= last { end = last } else { begin = last.unwrap_or(begin) }
+        }
         let wanted = |row: &TradeRow| row.is_of(&pair) && order.is_none_or(|id| row.order_id.to_string() == id);
+        rows.sort_by_key(|row| (row.at_ms(), row.id()));
         let fills: Result<Vec<AccountFill>, String> =
             rows.into_iter().filter(wanted).map(|row| row.fill(pair.fee_in_base)).collect();
-        let mut fills = fills.map_err(|what| unreadable("user_trades", what))?;
-        fills.sort_by(|one, other| {
-            let key = |fill: &AccountFill| (fill.fill.at_ms, fill.fill.trade_id.parse::<i64>().unwrap_or(0));
-            key(one).cmp(&key(other))
-        });
-        fills.dedup_by(|one, other| one.fill.trade_id == other.fill.trade_id);
-        Ok(fills)
+        fills.map_err(|what| unreadable("user_trades", what))
     }
 
     /// What a pair is made of; read once.
@@ -306,12 +314,27 @@ impl BtcTurk {
     }
 }
 
+fn trades_path(pair: &PairAssets, begin_ms: i64, end_ms: Option<i64>, order: Option<&str>) -> String {
+    let mut parameters = vec![
+        ("type", "buy".to_owned()),
+        ("type", "sell".to_owned()),
+        ("symbol", pair.base.to_ascii_lowercase()),
+        ("symbol", pair.quote.to_ascii_lowercase()),
+        // Without it the last 30 days are meant.
+        ("startDate", begin_ms.to_string()),
+    ];
+    parameters.extend(end_ms.map(|end| ("endDate", end.to_string())));
+    parameters.extend(order.map(|id| ("orderId", id.to_owned())));
+    format!("/api/v1/users/transactions/trade?{}", query(&parameters))
+}
+
 fn unknown_pair(symbol: &str) -> Error {
     failure("exchange_info", ErrorType::Server, format!("unknown pair `{symbol:.32}`"))
 }
 
-/// Joins an order and its trades, or says how they contradict each other.
-fn settle(mut known: Known) -> Result<OrderReport, String> {
+/// Joins an order and its trades, or says how they contradict each other. `paid_before` is what the trades came to when they
+/// were last read.
+fn settle(mut known: Known, paid_before: &mut Option<Decimal>) -> Result<OrderReport, String> {
     let report = &mut known.report;
     let executed = super::sum(&report.fills).ok_or("its trades cannot be added up")?;
     let paid = report.fills.iter().try_fold(Decimal::ZERO, |paid, fill| paid.checked_add(fill.price.checked_mul(fill.quantity)?));
@@ -319,15 +342,18 @@ fn settle(mut known: Known) -> Result<OrderReport, String> {
     match known.by_quote {
         None if executed == report.executed => {}
         None => return Err(format!("{} were executed, but its trades make {executed}", report.executed)),
-        // Whether the amount that the order speaks of has the commission in it, and how it is rounded, is not documented: within
-        // one in a hundred its trades are all there.
-        Some(spent) if (spent - paid).abs() * Decimal::ONE_HUNDRED <= spent => {
-            report.executed = executed;
-            report.quantity = executed;
+        Some(spent) => {
+            // Whether the amount that such an order speaks of has in it the commission, and what was too little for one more
+            // step, is not documented. Far from it, the trades count as all there when they do not change any more.
+            let near = (spent - paid).abs() * Decimal::ONE_HUNDRED <= spent;
+            if !near && (paid.is_zero() || paid_before.replace(paid) != Some(paid)) {
+                return Err(format!("{spent} were spent, but its trades make {paid}"));
+            }
+            report.executed = executed.normalize();
+            report.quantity = report.executed;
         }
-        Some(spent) => return Err(format!("{spent} were spent, but its trades make {paid}")),
     }
-    report.quote_executed = Some(paid);
+    report.quote_executed = Some(paid.normalize());
     report.fills_complete = true;
     Ok(known.report)
 }

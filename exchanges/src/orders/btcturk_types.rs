@@ -86,6 +86,7 @@ impl OrderRow {
         let left = self.left_amount.abs();
         let done = amount
             .checked_sub(left)
+            .map(|done| done.normalize())
             .filter(|done| !done.is_sign_negative())
             .ok_or_else(|| format!("order {}: {left} are left of {amount}", self.id))?;
         let by_quote = (side == Side::Buy && self.method.eq_ignore_ascii_case("market")).then_some(done);
@@ -166,6 +167,16 @@ fn some<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Deci
 }
 
 impl TradeRow {
+    /// Its id.
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// When it was, ms.
+    pub fn at_ms(&self) -> i64 {
+        self.timestamp
+    }
+
     /// Base and quote.
     pub fn assets(&self) -> (String, String) {
         (self.numerator_symbol.to_ascii_uppercase(), self.denominator_symbol.to_ascii_uppercase())

@@ -13,7 +13,7 @@
 //! | turned away by the firewall in front | 403 without a code | 403 without a code | not sent |
 //! | key, signature, address, permission | -1002, -1022, -2014, -2015, 401 | 401, 403 with a code | refused |
 //! | any other code of the exchange, with HTTP 4xx or 2xx | -1013, -2010, -11xx … | 1037, 1122 … with `success: false` | refused |
-//! | HTTP 4xx without a code of the exchange (a proxy's page) | | | **unknown** |
+//! | HTTP 4xx without a code of the exchange: none (a proxy's page), or not of its sign | | | **unknown** |
 //!
 //! The order of the rows is the order of the rules: the first that fits decides.
 
@@ -68,7 +68,9 @@ fn answered(error: &Error) -> Certainty {
     if in_doubt {
         return Certainty::Unknown;
     }
-    match (error.error_type, status, error.venue_code) {
+    // A code that this exchange cannot have given was given by something else.
+    let code = error.venue_code.filter(|code| (*code < 0) == (error.exchange != Venue::Btcturk));
+    match (error.error_type, status, code) {
         (ErrorType::RateLimit | ErrorType::Clock, _, _) | (_, 429 | 418, _) | (_, 403, None) => Certainty::NotSent,
         (ErrorType::Auth, _, _) | (_, _, Some(_)) => Certainty::Refused,
         _ => Certainty::Unknown,
@@ -206,6 +208,8 @@ mod tests {
         check(400, None, "", Unknown);
         check(404, None, "", Unknown);
         check(413, None, "", Unknown);
+        check(400, Some(0), "", Unknown);
+        check(200, Some(1122), "", Unknown);
     }
 
     #[test]
@@ -236,6 +240,8 @@ mod tests {
         check(400, Some(1), "INTERNAL_SERVER_ERROR", Unknown);
         check(200, Some(1), "Request timeout", Unknown);
         check(400, Some(1), "DUPLICATE_CLIENT_ID", Unknown);
+        check(200, Some(0), "BALANCE_NOT_ENOUGH", Refused);
+        check(400, Some(-2010), "an error without a message", Unknown);
         check(400, None, "an error without a message", Unknown);
         check(404, None, "an error without a message", Unknown);
     }
