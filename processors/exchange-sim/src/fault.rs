@@ -393,6 +393,13 @@ mod tests {
         check(r#"{"exchange":"binance","kind":"freeze","n":3}"#, "n", "leave it out");
         check(r#"{"exchange":"binance","kind":"cut","path":"/x"}"#, "path", "nothing for kind cut");
         check(r#"{"exchange":"binance","kind":"drop","path":"account"}"#, "path", "begin with /");
+        check(r#"{"exchange":"binance","kind":"lost_after","code":200}"#, "code", "400 to 599");
+        check(r#"{"exchange":"binance","kind":"lost_after","method":"PUT"}"#, "method", "POST");
+        check(r#"{"exchange":"binance","kind":"part_expire","share":"1.5"}"#, "share", "at most 1");
+        check(r#"{"exchange":"binance","kind":"reject","share":"0.5"}"#, "share", "leave it out");
+        check(r#"{"exchange":"binance","kind":"reject","late":true,"body":{"code":-1}}"#, "body", "leave it out");
+        check(r#"{"exchange":"binance","kind":"duplicate","path":"/x"}"#, "path", "nothing for kind duplicate");
+        check(r#"{"exchange":"binance","kind":"cancel_race","stream":"trade"}"#, "stream", "nothing for kind cancel_race");
     }
 
     #[test]
@@ -400,5 +407,7 @@ mod tests {
         let body = r#"{"exchange":"binance","kind":"delay","ms":4000,"path":"/api/v3/account","for_ms":60000,"probability":0.5}"#;
         let fault = Fault::parse(body.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&fault).unwrap(), body);
+        let body = r#"{"exchange":"btcturk","kind":"cancel_race","share":"0.5","symbol":"BTCTRY","n":1}"#;
+        assert_eq!(serde_json::to_string(&Fault::parse(body.as_bytes()).unwrap()).unwrap(), body);
     }
 }

@@ -4,6 +4,35 @@
 //! Read in this order: [`market`] (what happens, no clock and no I/O), [`orders`] (an account's orders and balances, as pure),
 //! `engine` and `replay` (when it happens), `trading` (orders meet the market), `hub` and `socket` (who is told), `binance` and
 //! `btcturk` (in which words), [`fault`] and `faults` (what goes wrong), `admin` (tests look in and take a hand).
+//!
+//! # What is served
+//! Binance: market data under `/api/v3`, streams at `/ws` and `/stream`, `GET account`; `POST|GET|DELETE order`, `POST order/test`,
+//! `GET|DELETE openOrders`, `GET allOrders`, `myTrades`, `rateLimit/order`; the WebSocket API at `/ws-api/v3` with the same calls
+//! (`order.place` …) and `userDataStream.subscribe.signature`. Limit, limit-maker and market orders, GTC, IOC, FOK; stop, iceberg,
+//! amend and list orders are refused and not offered in `exchangeInfo`.
+//! BTCTurk: market data under `/api/v2` and `/v1`, the feed at `/`; `POST|DELETE /api/v1/order`, `GET order/{id}`, `openOrders`,
+//! `allOrders`, `users/transactions/trade`, `users/balances`; login 114 and the account's frames 423, 441, 451, 452, 453.
+//!
+//! Each exchange has one account. [`DEMO_BINANCE_KEY`] and [`DEMO_BTCTURK_KEY`] read it, [`DEMO_BINANCE_TRADE_KEY`] and
+//! [`DEMO_BTCTURK_TRADE_KEY`] also trade on it.
+//!
+//! # How orders are filled
+//! An incoming order takes what the book of its moment has, level by level; what it took is gone from the public book until the
+//! market puts something there again. A resting order is filled at its own price when the other side's best price reaches it (as
+//! much as is there) and when somebody trades at its price or through it (as much as was traded). Fills have ids of their own,
+//! far above those of public trades, and are not in the public list of trades. The account's orders never meet each other.
+//!
+//! # The simulator's own interface (`admin`, no password)
+//! | call | body and answer |
+//! |---|---|
+//! | `POST /sim/faults`, `GET`, `DELETE /sim/faults[/{id}]` | [`fault::Fault`] |
+//! | `GET /sim/state`, `GET /sim/replay` | what is going on |
+//! | `GET /sim/orders[?exchange=][&client_id=]` | the exchange's own log per exchange: `submits`, `fills`, `cancels`, each with a rising `seq`, `clients` (counts of submits by client id and outcome), and the `orders` and `balances` of now |
+//! | `POST /sim/orders` | an order from outside: `{"exchange","symbol","side":"buy","quantity","price"[,"type":"market","quote_quantity","time_in_force","client_id"]}` |
+//! | `POST /sim/orders/fill`, `/cancel`, `/expire` | an open order, whatever the market says: `{"exchange","client_id" or "order_id"[,"quantity"]}` |
+//! | `POST /sim/balances` | a deposit, or below zero a withdrawal: `{"exchange","asset","amount"}` |
+//! | `POST /sim/state/reset` | a restart with another state: `{"exchange"[,"orders":true,"sockets":true,"configured_balances":false,"balances":{"USDT":{"free":"1","locked":"0"}}]}` |
+//! | `POST /sim/market` | holds a market: `{"exchange","symbol","bid","bid_size","ask","ask_size"}` or `"bids":[["60000","1"],…]`; `"trade":{"price","quantity","side"}` lets somebody trade; `"beat":false` silences it, `"frozen":false` lets it go |
 
 mod account;
 mod admin;

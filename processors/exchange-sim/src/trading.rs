@@ -9,9 +9,12 @@ use crate::config::Venue;
 use crate::fault::Strike;
 use crate::live::{Live, Symbol, Top};
 use crate::market::{self, Event};
-use crate::orders::{Amount, Execution, Fate, Kind, Level, New, Order, Outcome, Reject, Side, SubmitEntry};
+use crate::orders::{Amount, Execution, Fate, Kind, Level, New, Order, Origin, Outcome, Reject, Side, SubmitEntry};
 use crate::units;
 use crate::world::{World, clock_ms};
+
+/// The first fill of an order that rested takes so many off the count of unfilled orders at Binance.
+const MAKER_TAKES_BACK: u32 = 5;
 
 /// What rests on a book's side, best first. A recording's book runs behind its touch, so that its touch comes first.
 fn ladder(live: &Live, replayed: bool, side: market::Side) -> Vec<Level> {
@@ -69,10 +72,12 @@ impl World {
     /// Places an order against the book of this moment and tells what happens to it.
     pub(crate) fn place(&self, symbol: &Symbol, new: New) -> Result<Vec<Execution>, Reject> {
         let venue = symbol.config.venue;
-        let fate = match self.faults.order(venue, &symbol.name, Strike::Fate) {
-            Some(fault) => fault.fate(),
-            None => Fate::Market,
+        // Faults are for clients; who acts from outside gets what was asked for.
+        let fault = match new.origin {
+            Origin::Api => self.faults.order(venue, &symbol.name, Strike::Fate),
+            Origin::Outside => None,
         };
+        let fate = fault.map_or(Fate::Market, |fault| fault.fate());
         let at_ms = self.now_ms(venue);
         let mut live = symbol.live();
         let mut desk = self.exchange(venue).account.desk();
@@ -164,8 +169,14 @@ impl World {
     /// Tells listeners of the account what happened, in order. The desk must still be locked, so that steps stay in order.
     pub(crate) fn tell(&self, venue: Venue, executions: &[Execution]) {
         for execution in executions {
+            let first = execution.fill.as_ref().is_some_and(|fill| fill.maker && fill.quantity == execution.order.filled);
             match venue {
-                Venue::Binance => binance::tell_execution(self, execution),
+                Venue::Binance => {
+                    if first {
+                        self.order_counts.take_back(MAKER_TAKES_BACK);
+                    }
+                    binance::tell_execution(self, execution);
+                }
                 Venue::Btcturk => btcturk::tell_execution(self, execution),
             }
         }

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use spark_exchange_sim::{Config, Sim};
+use spark_exchange_sim::{Config, Replay, Sim, Speed};
 use support::*;
 
 /// A market that stands still: bid 60000 × 1, asks 60001 × 0.5 and 60010 × 1.
@@ -236,6 +236,9 @@ async fn too_many_unfilled_orders_are_refused_and_fills_do_not_count() {
     assert!(over.header("retry-after").unwrap().parse::<u64>().unwrap() > 0);
     let limits = binance_trade(&sim, "GET", "/api/v3/rateLimit/order", "").await.json();
     assert_eq!((&limits[1]["limit"], &limits[1]["count"]), (&json!(3), &json!(3)));
+    admin(&sim, "/sim/orders/fill", json!({"exchange": "binance", "client_id": "r1"})).await;
+    let limits = binance_trade(&sim, "GET", "/api/v3/rateLimit/order", "").await.json();
+    assert_eq!(limits[1]["count"], 0, "a fill of what rested takes back more");
     sim.stop().await;
 }
 
@@ -389,5 +392,29 @@ async fn the_moving_market_fills_what_rests_at_its_touch() {
     }
     let fill = events.find("a fill", |frame| frame["event"]["x"] == "TRADE").await;
     assert_eq!(fill["event"]["L"], fill["event"]["p"]);
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_recorded_market_fills_orders_at_its_cursor() {
+    let sim = start(Config { replay: Replay { files: recordings(), speed: Speed::Max }, ..config() }).await;
+    let top = async || get(sim.binance_addr, "/api/v3/ticker/bookTicker?symbol=BTCUSDT").await.json();
+    let before = top().await;
+    let ask = before["askPrice"].as_str().unwrap();
+    let order = format!("symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=IOC&quantity=0.001&price={ask}");
+    let filled = binance_trade(&sim, "POST", ORDER, &order).await.json();
+    assert_eq!((&filled["status"], &filled["fills"][0]["price"]), (&json!("FILLED"), &before["askPrice"]), "{filled} {before}");
+    let quantity = |top: &Value| top["askQty"].as_str().unwrap().parse::<f64>().unwrap();
+    assert!((quantity(&before) - quantity(&top().await) - 0.001).abs() < 1e-9, "what was taken is gone");
+    // Nothing moves before somebody listens; then the recording goes through one of the two.
+    let mut events = binance_events(&sim).await;
+    for (side, price) in [("BUY", &before["bidPrice"]), ("SELL", &before["askPrice"])] {
+        binance_trade(&sim, "POST", ORDER, &limit(side, "0.001", price.as_str().unwrap(), side)).await;
+    }
+    let mut market = connect(sim.binance_addr, "/ws/btcusdt@bookTicker").await;
+    let draining = tokio::spawn(async move { while matches!(market.next("the recording").await, Came::Text(_) | Came::Ping) {} });
+    let fill = events.find("a fill", |frame| frame["event"]["x"] == "TRADE").await;
+    assert_eq!((&fill["event"]["m"], &fill["event"]["L"]), (&json!(true), &fill["event"]["p"]));
+    draining.abort();
     sim.stop().await;
 }
