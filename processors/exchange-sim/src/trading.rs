@@ -82,11 +82,8 @@ impl World {
         let mut live = symbol.live();
         let mut desk = self.exchange(venue).account.desk();
         let side = book_side(new.side);
-        let entry = submit_entry(symbol, &new);
-        let executions = desk.place(&symbol.terms, new, &ladder(&live, symbol.replayed, side), fate, at_ms)?;
-        // A fill is written down before the submit that led to it: sort by order, not by `seq`, when both matter.
-        let order_id = executions.first().map(|step| step.order.id);
-        desk.log.submit(SubmitEntry { order_id, ..entry });
+        let (entry, levels) = (submit_entry(symbol, &new), ladder(&live, symbol.replayed, side));
+        let executions = desk.place(&symbol.terms, new, &levels, fate, Some(entry), at_ms)?;
         if fate == Fate::Market {
             let fills = executions.iter().filter_map(|step| step.fill.as_ref());
             let taken: Vec<_> = fills.map(|fill| (side, fill.price, fill.quantity)).collect();

@@ -89,6 +89,7 @@ async fn the_exchange_writes_down_every_submit_fill_and_cancel() {
     let fill = &log["fills"][0];
     assert_eq!((&fill["client_id"], &fill["quantity"], &fill["price"]), (&json!("x"), &json!("0.2"), &json!("60000")));
     assert_eq!(fill["order_id"], log["clients"]["x"]["order_ids"][1]);
+    assert!(log["submits"][2]["seq"].as_u64() < fill["seq"].as_u64(), "first the order, then its fill");
     sim.stop().await;
 }
 

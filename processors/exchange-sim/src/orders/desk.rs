@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use rust_decimal::Decimal;
 
 use super::{
-    Amount, Event, Execution, Fate, Fill, Kind, Level, Log, New, Order, Reject, Side, Status, Terms, TimeInForce, matching,
+    Amount, Event, Execution, Fate, Fill, Kind, Level, Log, New, Order, Reject, Side, Status, SubmitEntry, Terms, TimeInForce,
+    matching,
 };
 use crate::config::Holding;
 
@@ -110,11 +111,20 @@ impl Desk {
         &self.fills
     }
 
-    /// Takes a new order, and fills what the market gives at once. `levels` is the other side of the book, best first.
+    /// Takes a new order, and fills what the market gives at once. `levels` is the other side of the book, best first; `entry` is
+    /// written down, with the order's id, when it is accepted.
     ///
     /// # Errors
     /// Why it is not accepted; nothing has changed then.
-    pub fn place(&mut self, terms: &Terms, new: New, levels: &[Level], fate: Fate, at_ms: i64) -> Result<Vec<Execution>, Reject> {
+    pub fn place(
+        &mut self,
+        terms: &Terms,
+        new: New,
+        levels: &[Level],
+        fate: Fate,
+        entry: Option<SubmitEntry>,
+        at_ms: i64,
+    ) -> Result<Vec<Execution>, Reject> {
         if terms.unique_client_ids && self.by_client(&new.client_id).is_some_and(|order| order.status.is_open()) {
             return Err(Reject::Duplicate);
         }
@@ -153,6 +163,9 @@ impl Desk {
             return Err(Reject::Insufficient);
         }
         let id = self.open(terms, new, quantity, locked, at_ms);
+        if let Some(entry) = entry {
+            self.log.submit(SubmitEntry { order_id: Some(id), ..entry });
+        }
         let mut executions = vec![self.execution(terms, id, Event::New, None, None, at_ms)];
         for (price, quantity) in plan {
             executions.extend(self.fill(terms, id, price, quantity, false, at_ms));

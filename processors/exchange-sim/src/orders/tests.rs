@@ -91,7 +91,7 @@ fn commissions_are_taken_of_what_is_received_or_of_the_quote() {
 fn a_client_id_is_free_again_when_its_order_is_final() {
     let (terms, mut desk) = (terms(Venue::Binance), desk("USDT"));
     let order = || new(Side::Buy, Kind::Limit, TimeInForce::Gtc, Amount::Base(d("0.1")), "90");
-    let place = |desk: &mut Desk, asks: &[(&str, &str)]| desk.place(&terms, order(), &levels(asks), Fate::Market, NOW);
+    let place = |desk: &mut Desk, asks: &[(&str, &str)]| desk.place(&terms, order(), &levels(asks), Fate::Market, None, NOW);
     place(&mut desk, &[]).unwrap();
     assert_eq!(place(&mut desk, &[]), Err(Reject::Duplicate));
     desk.cancel(&terms, 1, None, NOW).unwrap();
@@ -101,7 +101,7 @@ fn a_client_id_is_free_again_when_its_order_is_final() {
     assert_eq!((newest.id, newest.status), (3, Status::New), "asked by client id the newest is meant");
     let mut turk = super::Terms { unique_client_ids: false, ..terms.clone() };
     turk.fees = Fees::Quote;
-    assert!(desk.place(&turk, order(), &[], Fate::Market, NOW).is_ok(), "where ids need not be unique");
+    assert!(desk.place(&turk, order(), &[], Fate::Market, None, NOW).is_ok(), "where ids need not be unique");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn resting_orders_are_filled_by_price_then_time_out_of_what_was_traded() {
     for (client, price) in [("far", "89"), ("first", "90"), ("second", "90"), ("best", "91")] {
         let order =
             New { client_id: client.into(), ..new(Side::Buy, Kind::Limit, TimeInForce::Gtc, Amount::Base(d("1")), price) };
-        desk.place(&terms, order, &[], Fate::Market, NOW).unwrap();
+        desk.place(&terms, order, &[], Fate::Market, None, NOW).unwrap();
     }
     let fills = |executions: &[Execution]| -> Vec<_> {
         executions
@@ -218,7 +218,7 @@ impl Model {
                     _ => Fate::Market,
                 };
                 let opposite = if buy { &self.asks } else { &self.bids };
-                self.desk.place(&self.terms, order, opposite, fate, NOW).unwrap_or_default()
+                self.desk.place(&self.terms, order, opposite, fate, None, NOW).unwrap_or_default()
             }
             Step::Move { bid, spread, size } => {
                 self.bids = vec![Level { price: price(bid), quantity: lots(size) }];
