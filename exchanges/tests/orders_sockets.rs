@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use secrecy::SecretString;
 use spark_bus_schema::Timestamp;
 use spark_exchanges::orders::{
-    CancelOutcome, Lookup, Moment, NewOrder, OrderKind, OrderRef, ReportState, Side, SubmitOutcome, TimeInForce, Trading,
+    CancelOutcome, FillsOf, Lookup, Moment, NewOrder, OrderKind, OrderRef, ReportState, Side, SubmitOutcome, TimeInForce, Trading,
 };
 use spark_exchanges::{ApiConfig, ApiKey, Binance, BreakerMode, BtcTurk, RetryConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -397,16 +397,14 @@ fn row(id: &str, status: &str, left: &str) -> String {
     ROW.replace("ID", id).replace("STATUS", status).replace("LEFT", left)
 }
 
+const PAIRS: &str = r#"{"success":true,"code":0,"data":{"symbols":[{"id":1,"name":"BTCTRY","status":"TRADING","numerator":"BTC",
+    "denominator":"TRY","numeratorScale":8,"denominatorScale":0,"filters":[]}]}}"#;
+
 /// BTCTurk with these lists of open and of all orders, and of trades.
 async fn lists(open: &str, all: &str, trades: &str) -> (Trading, Seen) {
     let answer = |data: String| format!(r#"{{"success":true,"code":0,"message":"SUCCESS","data":{data}}}"#);
     let open = answer(format!(r#"{{"asks":[],"bids":[{open}]}}"#));
     let (all, trades) = (answer(format!("[{all}]")), answer(format!("[{trades}]")));
-    let pairs = answer(
-        r#"{"symbols":[{"id":1,"name":"BTCTRY","status":"TRADING","numerator":"BTC","denominator":"TRY","numeratorScale":8,
-            "denominatorScale":0,"filters":[]}]}"#
-            .to_owned(),
-    );
     let (url, seen) = exchange(move |arrived| {
         let path = arrived.target.as_str();
         say(
@@ -414,7 +412,7 @@ async fn lists(open: &str, all: &str, trades: &str) -> (Trading, Seen) {
             match path {
                 _ if path.contains("openOrders") => &open,
                 _ if path.contains("allOrders") => &all,
-                _ if path.contains("exchangeinfo") => &pairs,
+                _ if path.contains("exchangeinfo") => PAIRS,
                 _ => &trades,
             },
         )
@@ -442,6 +440,57 @@ async fn btcturk_orders_are_found_by_client_id_in_lists_with_their_trades() {
     assert_eq!((report.state, report.executed, report.fills_complete), (ReportState::Filled, Decimal::TWO, true));
     assert_eq!((report.fills[0].fee.to_string().as_str(), report.fills[0].fee_asset.as_str()), ("250.6", "TRY"));
     assert_eq!(report.quote_executed, Some(Decimal::from(104_000)));
+}
+
+fn parameter(target: &str, name: &str) -> Option<i64> {
+    let (_, query) = target.split_once('?')?;
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
+}
+
+#[tokio::test]
+async fn trades_are_read_to_the_end_whatever_the_length_of_a_page() {
+    const TRADES: i64 = 2_345;
+    let asked = |id: i64, venue: &str| match venue {
+        "binance" => format!(
+            r#"{{"symbol":"BTCTRY","id":{id},"orderId":7,"price":"1","qty":"1","commission":"0","commissionAsset":"TRY","time":{id},"isBuyer":true,"isMaker":true}}"#
+        ),
+        // Three trades to the millisecond, so that the ends of pages fall between them.
+        _ => format!(
+            r#"{{"price":1,"numeratorSymbol":"BTC","denominatorSymbol":"TRY","orderType":"buy","orderId":7,"id":{id},"timestamp":{},"amount":1,"fee":0,"tax":0}}"#,
+            id / 3
+        ),
+    };
+    let check = async |venue: &'static str, of: FillsOf<'_>| {
+        let (url, _) = exchange(move |arrived| {
+            let target = arrived.target.as_str();
+            let rows: Vec<String> = if venue == "binance" {
+                let from = parameter(target, "fromId").unwrap_or(1);
+                (from..=TRADES).take(1_000).map(|id| asked(id, venue)).collect()
+            } else {
+                let end = parameter(target, "endDate").unwrap_or(i64::MAX);
+                (1..=TRADES).rev().filter(|id| id / 3 <= end).take(1_000).map(|id| asked(id, venue)).collect()
+            };
+            let rows = format!("[{}]", rows.join(","));
+            match (venue, target.contains("exchangeinfo")) {
+                ("binance", _) => say(200, &rows),
+                (_, true) => say(200, PAIRS),
+                _ => say(200, &format!(r#"{{"success":true,"code":0,"data":{rows}}}"#)),
+            }
+        })
+        .await;
+        let large = ApiConfig { body_bytes_max: 1 << 20, timeout_ms: 5_000, ..config(&url) };
+        let trading = match venue {
+            "binance" => Trading::Binance(Binance::new(&large, key(), Arc::new(|_| {})).unwrap()),
+            _ => Trading::Btcturk(BtcTurk::new(&large, key(), Arc::new(|_| {})).unwrap()),
+        };
+        let fills = trading.fills("BTCTRY", of).await.unwrap();
+        let ids: Vec<i64> = fills.iter().map(|fill| fill.fill.trade_id.parse().unwrap()).collect();
+        assert_eq!(ids, (1..=TRADES).collect::<Vec<_>>(), "{venue}");
+    };
+    for venue in ["binance", "btcturk"] {
+        check(venue, FillsOf::Since(Timestamp::ZERO)).await;
+        check(venue, FillsOf::Order("7")).await;
+    }
 }
 
 #[tokio::test]
