@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::config::Venue;
@@ -129,7 +129,7 @@ pub struct Fault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// `part_expire`, `cancel_race`: the part that is filled, above 0 and at most 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text_or_number")]
     pub share: Option<Decimal>,
     /// `reject`: after the order was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,6 +155,15 @@ pub struct Fault {
     /// Strikes with this probability each time. Default 1. Not for `freeze` and `clock_skew`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probability: Option<f64>,
+}
+
+/// A decimal, in quotes or not.
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decimal>, D::Error> {
+    let text = match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 impl Fault {
@@ -310,7 +319,7 @@ const FIELDS: [(&str, &str); 18] = [
     ("variant", "bad_json, truncated, nan, negative, missing_field, huge"),
     ("place", "instead, between"),
     ("key", "an API key"),
-    ("share", "a decimal in quotes above 0, at most 1, such as \"0.5\""),
+    ("share", "a decimal above 0, at most 1, such as 0.5"),
     ("late", "true, false"),
     ("method", "GET, POST, DELETE"),
     ("path", "the beginning of a path such as /api/v3/account"),
@@ -407,6 +416,8 @@ mod tests {
         let body = r#"{"exchange":"binance","kind":"delay","ms":4000,"path":"/api/v3/account","for_ms":60000,"probability":0.5}"#;
         let fault = Fault::parse(body.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&fault).unwrap(), body);
+        let number = r#"{"exchange":"btcturk","kind":"cancel_race","share":0.5,"symbol":"BTCTRY","n":1}"#;
+        assert_eq!(Fault::parse(number.as_bytes()).unwrap().share, Some(Decimal::new(5, 1)));
         let body = r#"{"exchange":"btcturk","kind":"cancel_race","share":"0.5","symbol":"BTCTRY","n":1}"#;
         assert_eq!(serde_json::to_string(&Fault::parse(body.as_bytes()).unwrap()).unwrap(), body);
     }
