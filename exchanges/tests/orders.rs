@@ -492,5 +492,12 @@ async fn a_refused_subscription_says_why_and_is_tried_again() {
     assert!(reason.contains("-1022") && !reason.contains(DEMO_BINANCE_KEY), "{reason}");
     trading.set_key(Some(key(DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET)));
     heard(&mut stream, up).await;
+    // A clock that jumped: refused once, read anew, accepted.
+    drop(stream);
+    sim.set_fault(r#"{"exchange":"binance","kind":"clock_skew","ms":-90000}"#).unwrap();
+    let url = format!("ws://{}/ws-api/v3", sim.binance_addr);
+    let mut stream = UserData::start(Arc::clone(&trading), UserDataConfig { url: Some(url), ..patient() });
+    assert!(heard(&mut stream, down).await.contains("-1021"));
+    heard(&mut stream, up).await;
     sim.stop().await;
 }

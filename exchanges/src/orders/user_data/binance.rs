@@ -152,3 +152,73 @@ async fn tell(event: &str, outlet: &mut Outlet) -> Result<(), End> {
     // Which ones does not matter as much as that they did.
     outlet.tell(UserEvent::BalanceChanged { assets: assets.unwrap_or_default() }).await
 }
+
+#[cfg(test)]
+mod tests {
+    use spark_bus_schema::Venue;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// What is told of an event, or why it ends the connection.
+    async fn told(event: &str) -> Result<Vec<UserEvent>, End> {
+        let (sender, mut events) = mpsc::channel(8);
+        let mut outlet = Outlet { venue: Venue::Binance, sender, up: true, down_told: false };
+        tell(event, &mut outlet).await?;
+        drop(outlet);
+        let mut list = Vec::new();
+        while let Some(event) = events.recv().await {
+            list.push(event);
+        }
+        Ok(list)
+    }
+
+    #[tokio::test]
+    async fn balances_are_told_by_asset_and_what_cannot_be_read_asks_for_a_look() {
+        let check = async |event: &str, want: &[UserEvent]| assert_eq!(told(event).await.unwrap(), want, "{event}");
+        let changed =
+            |assets: &[&str]| UserEvent::BalanceChanged { assets: assets.iter().map(|asset| (*asset).to_owned()).collect() };
+        check(
+            r#"{"e":"outboundAccountPosition","E":1,"u":1,"B":[{"a":"ETH","f":"1","l":"0"},{"a":"BTC","f":"1","l":"0"}]}"#,
+            &[changed(&["ETH", "BTC"])],
+        )
+        .await;
+        check(r#"{"e":"balanceUpdate","E":1,"a":"BTC","d":"-100.0","T":1}"#, &[changed(&["BTC"])]).await;
+        check(r#"{"e":"outboundAccountPosition"}"#, &[changed(&[])]).await;
+        check(r#"{"e":"listStatus","E":1}"#, &[]).await;
+        check(r#"{"e":"somethingNew"}"#, &[]).await;
+        let look = UserEvent::Changed { exchange_order_id: None, client_order_id: None };
+        check(r#"{"e":"executionReport","s":"BTCUSDT"}"#, std::slice::from_ref(&look)).await;
+        check(r#"{"no":"type"}"#, &[look]).await;
+    }
+
+    #[tokio::test]
+    async fn an_announced_end_is_followed_by_a_new_connection_at_once() {
+        for event in [r#"{"e":"eventStreamTerminated","E":1}"#, r#"{"e":"serverShutdown","E":1}"#] {
+            let end = told(event).await.unwrap_err();
+            assert!(end.planned, "{event}: {end:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_answer_to_our_request_is_a_yes() {
+        let client = Binance::new(&crate::ApiConfig::at("http://127.0.0.1:9"), None, std::sync::Arc::new(|_| {})).unwrap();
+        let check = |text: &str, want: Result<bool, &str>| match (is_subscribed(&client, text), want) {
+            (Ok(got), Ok(want)) => assert_eq!(got, want, "{text}"),
+            (Err(end), Err(part)) => assert!(end.reason.contains(part), "{end:?}"),
+            (got, want) => panic!("{text}: {got:?}, wanted {want:?}"),
+        };
+        check(r#"{"id":"user-data","status":200,"result":{"subscriptionId":0},"rateLimits":[]}"#, Ok(true));
+        check(r#"{"id":"other","status":200,"result":{}}"#, Ok(false));
+        check(r#"{"subscriptionId":0,"event":{"e":"balanceUpdate"}}"#, Ok(false));
+        check("garbage", Ok(false));
+        check(r#"{"id":"user-data","status":503}"#, Err("503"));
+        check(r#"{"id":"user-data","status":400,"error":{"code":-1021,"msg":"Timestamp"}}"#, Err("-1021"));
+        let banned = r#"{"id":null,"status":418,"error":{"code":-1003,"msg":"banned","data":{"serverTime":1,"retryAfter":9999999999999}}}"#;
+        assert!(is_subscribed(&client, banned).unwrap_err().pause.is_some_and(|pause| pause > PAUSE_LONG));
+        let over = r#"{"id":null,"status":429,"error":{"code":-1003,"msg":"x","data":{"retryAfter":1}}}"#;
+        assert_eq!(is_subscribed(&client, over).unwrap_err().pause, None, "a time that is past");
+    }
+
+    const PAUSE_LONG: Duration = Duration::from_secs(3_600);
+}
