@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spark_bus_schema::control::{HaltScope, KillSwitch, ResumeCommand};
-use spark_bus_schema::market::Quote;
+use spark_bus_schema::market::{Quote, Side};
 use spark_bus_schema::orders::{Evidence, OrderEvent, OrderId, OrderState, TradingMode};
 use spark_bus_schema::{Instrument, InstrumentTable, Timestamp, Venue};
 
@@ -16,6 +16,7 @@ use super::report::Report;
 use super::work::{Sent, Work};
 use super::{Action, Event, Pauses, VenueRules};
 use crate::paper::Desk;
+use crate::reconcile::Ours;
 
 /// One exchange in hand.
 #[derive(Debug)]
@@ -120,6 +121,51 @@ impl Core {
         self.ledger.kill.as_ref().map(|kill| kill.words.clone()).or(halt).or_else(halts).or_else(unusable)
     }
 
+    /// Whether nothing may be sent to an exchange.
+    #[must_use]
+    pub fn is_stopped(&self, venue: Venue) -> bool {
+        self.ledger.kill.is_some()
+            || self.ledger.halt.is_some()
+            || self.ledger.halts.contains_key(&venue)
+            || self.places.get(&venue).is_none_or(|place| place.unusable.is_some())
+    }
+
+    /// The order that an exchange knows by this id. Looks at every order in hand: for the rare frame that does not tell
+    /// the client id.
+    #[must_use]
+    pub fn by_exchange_id(&self, venue: Venue, exchange_order_id: &str) -> Option<OrderId> {
+        let found = self.works.iter().find(|(_, work)| {
+            work.terms().exchange == venue && work.facts.exchange_order_id.as_deref() == Some(exchange_order_id)
+        });
+        found.map(|(order, _)| order.clone())
+    }
+
+    /// What the LEDGER and the orders in hand say about an exchange, to be compared with what it says itself.
+    #[must_use]
+    pub fn ours(&self, venue: Venue) -> Ours {
+        let mode = self.places.get(&venue).map_or(TradingMode::Paper, |place| place.rules.mode);
+        let moved = self.ledger.account(venue, mode).cloned().unwrap_or_default();
+        let positions = self.ledger.book.totals_in(venue, mode);
+        let mut ours = Ours {
+            changes: moved.changes,
+            fills: moved.fills,
+            baseline: moved.baseline,
+            positions: positions.map(|(symbol, position)| (symbol.to_owned(), position.clone())).collect(),
+            ..Ours::default()
+        };
+        for work in self.works.values().filter(|work| work.terms().exchange == venue && work.facts.mode == Some(mode)) {
+            let id = work.terms().order.client_id();
+            if work.lost {
+                ours.lost.insert(id);
+            } else if matches!(work.sent, Sent::InFlight | Sent::Maybe) && !work.facts.is_final() {
+                ours.uncertain.insert(id);
+            } else if work.sent == Sent::Yes && !work.facts.is_final() {
+                ours.open.insert(id);
+            }
+        }
+        ours
+    }
+
     /// When [`Event::Tick`] is due next.
     #[must_use]
     pub fn next_timer(&self) -> Option<Timestamp> {
@@ -170,6 +216,16 @@ impl Core {
                 });
             }
             Event::UserData(venue, up) => self.user_data(venue, up, at, out),
+            Event::Doubt(order) => self.with(&order, at, out, |core, work, _| {
+                if matches!(work.sent, Sent::Yes | Sent::Maybe) && work.facts.mode == Some(TradingMode::Live) {
+                    core.plan_ask(work, at, Duration::ZERO);
+                }
+            }),
+            Event::Hold(venue) => {
+                if let Some(place) = self.places.get_mut(&venue) {
+                    place.ready = false;
+                }
+            }
             Event::Settled(order) => self.with(&order, at, out, |_, work, out| {
                 if work.facts.state == Some(OrderState::Filled) {
                     let evidence = if work.facts.mode == Some(TradingMode::Paper) { Evidence::Paper } else { Evidence::Query };
@@ -183,6 +239,10 @@ impl Core {
     /// A new top of book at a paper exchange.
     pub fn quote(&mut self, venue: Venue, symbol: &str, quote: &Quote, at: Timestamp, out: &mut Vec<Action>) {
         let Some(desk) = self.places.get_mut(&venue).and_then(|place| place.desk.as_mut()) else { return };
+        if !desk.has_quote(symbol) {
+            let taken = |side| self.ledger.taken_since(venue, symbol, side, quote.received_at);
+            desk.quote_again(symbol, quote, taken(Side::Buy), taken(Side::Sell));
+        }
         for (order, report) in desk.quote(symbol, quote, at) {
             self.with(&order, at, out, |core, work, out| core.told(work, &report, Evidence::Paper, at, out));
         }

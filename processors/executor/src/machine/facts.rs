@@ -34,6 +34,8 @@ pub struct Terms {
     pub quantity: Decimal,
     /// Quote per base; limit orders only.
     pub limit_price: Option<Decimal>,
+    /// Decided; it was not sent before this.
+    pub decided_at: Timestamp,
     /// Not to be sent after this.
     pub expires_at: Timestamp,
 }
@@ -57,6 +59,7 @@ impl Terms {
             time_in_force: intent.time_in_force,
             quantity: intent.quantity,
             limit_price: intent.limit_price,
+            decided_at: order.decided_at,
             expires_at: order.expires_at,
         }
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::control::{HaltScope, KillSwitch, ResumeCommand};
+use spark_bus_schema::market::Side;
 use spark_bus_schema::orders::{OrderEvent, OrderId, OrderState, Reconciliation, TradingMode};
 use spark_bus_schema::risk::Verdict;
 use spark_bus_schema::{Instrument, Timestamp, Venue};
@@ -18,6 +19,9 @@ use crate::paper::move_fill;
 pub const UNSETTLED_MAX: usize = 2_000;
 /// Cancel commands that came before their order's verdict and are remembered; then the oldest is forgotten.
 pub const EARLY_CANCELS_MAX: usize = 1_000;
+
+/// Paper fills of one symbol and side that are remembered, to know after a restart what of the quote is gone.
+const TAKEN_MAX: usize = 64;
 
 /// The last kill switch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +39,8 @@ pub struct Kill {
 pub struct Moved {
     /// Asset → change.
     pub changes: BTreeMap<String, Decimal>,
+    /// Fills so far.
+    pub fills: u64,
     /// What the account held before the first order, as the last reconciliation recorded it; none: to be taken.
     pub baseline: Option<BTreeMap<String, Decimal>>,
 }
@@ -48,6 +54,7 @@ pub struct Ledger {
     pub unsettled: BTreeMap<OrderId, Facts>,
     filled: VecDeque<OrderId>,
     accounts: BTreeMap<String, Moved>,
+    taken: BTreeMap<String, VecDeque<(Timestamp, Decimal)>>,
     /// Set while the kill switch is on.
     pub kill: Option<Kill>,
     /// The LEDGER is damaged.
@@ -63,7 +70,18 @@ fn account_key(venue: Venue, mode: TradingMode) -> String {
     format!("{venue}.{}", if mode == TradingMode::Live { "live" } else { "paper" })
 }
 
+fn taken_key(venue: Venue, symbol: &str, side: Side) -> String {
+    format!("{venue}.{symbol}.{}", if side == Side::Buy { "buy" } else { "sell" })
+}
+
 impl Ledger {
+    /// What paper orders have taken since a moment, base currency, as far as it is remembered.
+    #[must_use]
+    pub fn taken_since(&self, venue: Venue, symbol: &str, side: Side, since: Timestamp) -> Decimal {
+        let taken = self.taken.get(&taken_key(venue, symbol, side)).into_iter().flatten();
+        taken.filter(|(at, _)| *at >= since).fold(Decimal::ZERO, |sum, (_, quantity)| sum.checked_add(*quantity).unwrap_or(sum))
+    }
+
     /// A verdict. True when it approves.
     ///
     /// # Errors
@@ -108,10 +126,16 @@ impl Ledger {
         if let Some(instrument) = instrument.filter(|_| applied.fills > 0) {
             let account = self.accounts.entry(account_key(event.exchange, event.mode)).or_default();
             for fill in event.steps.iter().filter_map(|step| step.fill.as_ref()) {
+                account.fills += 1;
                 if move_fill(&mut account.changes, instrument, event.side, fill).is_none() {
                     tracing::error!(order = %event.order, "a fill is too large to be added to the account");
                 }
             }
+        }
+        if event.mode == TradingMode::Paper && applied.fills > 0 {
+            let taken = self.taken.entry(taken_key(event.exchange, &event.symbol, event.side)).or_default();
+            taken.extend(event.steps.iter().filter_map(|step| step.fill.as_ref()).map(|fill| (fill.at, fill.quantity)));
+            taken.drain(..taken.len().saturating_sub(TAKEN_MAX));
         }
         if let Some(mut facts) = filled
             && facts.take(sequence, stored_at, event).is_ok()

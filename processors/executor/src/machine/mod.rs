@@ -123,6 +123,10 @@ pub enum Event {
     Told(OrderId, Report),
     /// The user data stream came or went.
     UserData(Venue, bool),
+    /// An order may have changed without our knowing.
+    Doubt(OrderId),
+    /// Nothing new is sent until [`Event::Ready`].
+    Hold(Venue),
     /// A filled order's trades are in the exchange's own record.
     Settled(OrderId),
     /// Time passed.

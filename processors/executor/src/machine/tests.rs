@@ -114,7 +114,10 @@ impl Stage {
             let account = Account::new(BTreeMap::from([("USDT".to_owned(), d("10000")), ("BTC".to_owned(), d("10"))]));
             let fees = FeeTerms::new(Venue::Binance, d("0.001"), d("0.001"));
             let rows: Vec<_> = table.at(Venue::Binance).cloned().collect();
-            core.set_desk(Venue::Binance, Desk::new(Venue::Binance, fees, Duration::from_secs(60), account, rows));
+            core.set_desk(
+                Venue::Binance,
+                Desk::new(Venue::Binance, fees, Duration::from_secs(60), account, BTreeMap::new(), rows),
+            );
         }
         let mut stage = Self { core, now: ms(0), sequence: 100, stored: BTreeMap::new(), done: Vec::new() };
         stage.event(Event::Start);
@@ -484,6 +487,9 @@ fn resting_paper_orders_fill_as_quotes_cross_and_survive_a_restart() {
     let ledger: Ledger = rmp_serde::from_slice(&rmp_serde::to_vec_named(stage.core.ledger()).unwrap()).unwrap();
     let (stored, sequence) = (std::mem::take(&mut stage.stored), stage.sequence);
     let mut stage = Stage { stored, sequence, ..Stage::with_ledger(TradingMode::Paper, ledger) };
+    stage.quote("99", "100", "0.5");
+    assert_eq!(stage.core.work(&order).unwrap().facts.filled, d("0.5"), "what was taken stays taken");
+    stage.now = ms(1);
     stage.quote("98", "99", "0.5");
     stage.quote("98", "99", "0.5");
     stage.quote("98", "99", "0.7");

@@ -72,7 +72,7 @@ impl Top {
             Side::Buy => &mut self.ask,
             Side::Sell => &mut self.bid,
         };
-        half.left = half.left.checked_sub(quantity).unwrap_or_default();
+        half.left = half.left.checked_sub(quantity).unwrap_or_default().max(Decimal::ZERO);
     }
 }
 

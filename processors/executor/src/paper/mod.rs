@@ -15,7 +15,7 @@ use rust_decimal::Decimal;
 use spark_bus_schema::market::{Quote, Side};
 use spark_bus_schema::orders::{Fill, OrderId, OrderType, TimeInForce};
 use spark_bus_schema::{Instrument, Timestamp, Venue};
-use spark_ledger::money;
+use spark_ledger::{Position, money};
 
 pub use account::{Account, FeeTerms, move_fill};
 
@@ -34,6 +34,7 @@ pub struct Desk {
     /// Where each resting order rests.
     symbols: HashMap<OrderId, String>,
     instruments: HashMap<String, Instrument>,
+    positions: BTreeMap<String, Position>,
 }
 
 /// An order at the desk.
@@ -53,10 +54,26 @@ impl Desk {
         fees: FeeTerms,
         quote_age_max: Duration,
         account: Account,
+        positions: BTreeMap<String, Position>,
         instruments: impl IntoIterator<Item = Instrument>,
     ) -> Self {
         let instruments = instruments.into_iter().filter(|row| row.venue == venue).map(|row| (row.symbol.clone(), row)).collect();
-        Self { fees, quote_age_max, account, tops: HashMap::new(), resting: HashMap::new(), symbols: HashMap::new(), instruments }
+        Self {
+            fees,
+            quote_age_max,
+            account,
+            tops: HashMap::new(),
+            resting: HashMap::new(),
+            symbols: HashMap::new(),
+            instruments,
+            positions,
+        }
+    }
+
+    /// Positions that follow from its own trades.
+    #[must_use]
+    pub fn positions(&self) -> &BTreeMap<String, Position> {
+        &self.positions
     }
 
     /// What it holds, by asset, what resting orders hold back included.
@@ -139,6 +156,20 @@ impl Desk {
         self.symbols.contains_key(order)
     }
 
+    /// Whether a quote of the symbol has been seen.
+    #[must_use]
+    pub fn has_quote(&self, symbol: &str) -> bool {
+        self.tops.contains_key(symbol)
+    }
+
+    /// The first quote after a restart: so much of it was taken before.
+    pub fn quote_again(&mut self, symbol: &str, quote: &Quote, bought: Decimal, sold: Decimal) {
+        let mut top = Top::new(quote);
+        top.take(Side::Buy, bought);
+        top.take(Side::Sell, sold);
+        self.tops.insert(symbol.to_owned(), top);
+    }
+
     /// A new top of book: what was taken from the old one is offered again where it changed, and resting orders that it
     /// reaches are filled, best price first.
     pub fn quote(&mut self, symbol: &str, quote: &Quote, at: Timestamp) -> Vec<(OrderId, Report)> {
@@ -208,6 +239,10 @@ impl Desk {
         let trade_id = format!("{}-{}", live.terms.order, live.fills);
         let fill = Fill { trade_id, price, quantity, fee, fee_asset, is_maker, at };
         self.account.fill(instrument, live.terms.side, &fill)?;
+        let position = self.positions.entry(live.terms.symbol.clone()).or_default();
+        let mut next = position.clone();
+        next.fill(&live.terms.symbol, live.terms.side, &fill).ok()?;
+        *position = next;
         Some(fill)
     }
 

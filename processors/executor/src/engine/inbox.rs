@@ -1,0 +1,90 @@
+//! In from the LEDGER.
+
+use spark_bus_schema::audit::AuditDamage;
+use spark_bus_schema::control::{BreakerCommand, BreakerMode as Commanded, CancelCommand, HaltScope, KillSwitch, ResumeCommand};
+use spark_bus_schema::orders::{InstrumentFilters, OrderEvent, Reconciliation};
+use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::{DecodeError, subject};
+use spark_exchanges::BreakerMode;
+use spark_nats::{Delivery, park, text};
+
+use super::Engine;
+use crate::Error;
+use crate::machine::Event;
+
+impl Engine<'_> {
+    pub(super) async fn read(&mut self, batch: Vec<Delivery>) -> Result<(), Error> {
+        for delivery in batch {
+            if let Err(error) = self.take_in(&delivery) {
+                park(&self.bus, self.service.name, &delivery, error.reason(), &text(&error)).await?;
+            }
+            self.cursor = Some(delivery.cursor());
+            self.changed = true;
+            if !self.started && delivery.sequence >= self.lease.epoch() {
+                self.begin();
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, delivery: &Delivery) -> Result<(), DecodeError> {
+        let is = |pattern: &str| subject::matches(pattern, &delivery.subject);
+        if is(subject::VERDICTS) {
+            let verdict: Verdict = delivery.decode()?;
+            self.apply(Event::Verdict { sequence: delivery.sequence, verdict: Box::new(verdict) });
+        } else if is(subject::ORDER_EVENTS) {
+            let event: OrderEvent = delivery.decode()?;
+            let (sequence, stored_at) = (delivery.sequence, delivery.stored_at);
+            self.apply(Event::ReadBack { sequence, stored_at, event: Box::new(event) });
+        } else if is(subject::KILL_SWITCH) {
+            let command: KillSwitch = delivery.decode()?;
+            tracing::warn!(
+                on = command.on,
+                cancel_open = command.cancel_open,
+                actor = command.actor,
+                reason = command.reason,
+                "kill switch"
+            );
+            if command.on {
+                // Before anything else that may be on its way.
+                self.stops.values().for_each(|stop| _ = stop.send_replace(true));
+            }
+            self.apply(Event::Kill { sequence: delivery.sequence, command: Box::new(command) });
+            self.set_stops();
+        } else if is(subject::CANCELS) {
+            let command: CancelCommand = delivery.decode()?;
+            let words = format!("cancelled: {} ({})", command.reason, command.actor);
+            self.apply(Event::Cancel { order: command.order, words });
+        } else if is(subject::RESUME) {
+            let command: ResumeCommand = delivery.decode()?;
+            self.resumed(&command);
+            self.apply(Event::Resume(Box::new(command)));
+            self.set_stops();
+        } else if is(subject::RECONCILIATIONS) {
+            let reconciliation: Reconciliation = delivery.decode()?;
+            self.apply(Event::Reconciled(Box::new(reconciliation)));
+            self.set_stops();
+        } else if is(subject::AUDIT_DAMAGE) {
+            let damage: AuditDamage = delivery.decode()?;
+            let reason = format!(
+                "the LEDGER is damaged from sequence {} on ({}): {}",
+                damage.first_bad_sequence, damage.kind, damage.detail
+            );
+            self.apply(Event::Halt { scope: HaltScope::Ledger, reason });
+            self.set_stops();
+        } else if is(subject::INSTRUMENTS) {
+            let filters: InstrumentFilters = delivery.decode()?;
+            self.saved.filters.insert(filters.exchange, filters.symbols);
+        } else if is(subject::BREAKER) {
+            let command: BreakerCommand = delivery.decode()?;
+            if let Some(live) = self.lives.get(&command.exchange) {
+                live.trading.set_breaker(match command.mode {
+                    Commanded::Open => BreakerMode::ForcedOpen,
+                    Commanded::Closed => BreakerMode::ForcedClosed,
+                    Commanded::Auto => BreakerMode::Auto,
+                });
+            }
+        }
+        Ok(())
+    }
+}

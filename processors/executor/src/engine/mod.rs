@@ -1,0 +1,435 @@
+//! The loop: messages, answers and time go into the core, what it decides goes out. One task owns everything.
+
+mod append;
+mod audit;
+mod inbox;
+mod state;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use rust_decimal::Decimal;
+use spark_bus_schema::market::{Quote, QuoteBatch};
+use spark_bus_schema::orders::TradingMode;
+use spark_bus_schema::telemetry::ProcessState;
+use spark_bus_schema::{InstrumentTable, Venue, subject};
+use spark_nats::{Bus, Cursor, Delivery, Follower, Lease, Service, Start, now};
+use tokio::sync::{mpsc, watch};
+
+use self::append::Done;
+use self::audit::Watch;
+use self::state::{Saved, Store};
+use crate::Error;
+use crate::config::{Config, EXCHANGES};
+use crate::live::{Gate, Heard, Live};
+use crate::machine::{Action, Core, Event, VenueRules};
+use crate::paper::{Account, Desk};
+use crate::telemetry::{self, CallQueue};
+
+/// Events on their way to the LEDGER at once; then nothing more is read from it.
+const APPENDS_MAX: usize = 512;
+/// Answers that may wait for the loop.
+const HEARD_MAX: usize = 4_096;
+/// Answers taken in one after the other before the rest gets its turn.
+const HEARD_AT_ONCE: usize = 64;
+/// What is read of the LEDGER.
+const SUBJECTS: &[&str] = &[
+    subject::VERDICTS,
+    subject::ORDER_EVENTS,
+    subject::ORDERS_EPOCH,
+    subject::RECONCILIATIONS,
+    subject::INSTRUMENTS,
+    subject::KILL_SWITCH,
+    subject::CANCELS,
+    subject::RESUME,
+    subject::BREAKER,
+    subject::AUDIT_DAMAGE,
+];
+/// The state is saved at most this often, and no more than a twentieth of the time goes into it.
+const SAVE_EVERY: Duration = Duration::from_millis(500);
+const SAVE_SHARE: u32 = 20;
+/// Gauges and looks that are due are seen to this often.
+const HOUSEKEEPING: Duration = Duration::from_millis(20);
+/// Paper orders wait this long for the quotes that are stored already, at most.
+const QUOTES_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Everything the loop owns.
+pub(crate) struct Engine<'a> {
+    service: &'a Service,
+    config: &'a Config,
+    instruments: &'a InstrumentTable,
+    bus: Bus,
+    lease: Arc<Lease>,
+    core: Core,
+    lives: BTreeMap<Venue, Live>,
+    stops: BTreeMap<Venue, watch::Sender<bool>>,
+    watches: BTreeMap<Venue, Watch>,
+    pending: FuturesUnordered<BoxFuture<'static, Done>>,
+    heard: mpsc::Receiver<Heard>,
+    saved: Saved,
+    store: Store,
+    cursor: Option<Cursor>,
+    saved_at: Instant,
+    saving_took: Duration,
+    changed: bool,
+    started: bool,
+    began_at: Instant,
+    /// Quotes stored so far have been read.
+    quotes_read: bool,
+    /// Newest quotes, by exchange and symbol.
+    tops: HashMap<(Venue, String), Quote>,
+    fills: Arc<AtomicU64>,
+    illegal: Arc<AtomicU64>,
+    actions: Vec<Action>,
+}
+
+/// Runs until the service is told to stop or another holder takes over.
+pub(crate) async fn run(service: &Service, config: &Config, instruments: &InstrumentTable, lease: Lease) -> Result<(), Error> {
+    let lease = Arc::new(lease);
+    let outcome = {
+        let mut engine = Engine::new(service, config, instruments, Arc::clone(&lease)).await?;
+        let outcome = tokio::select! {
+            () = service.shutdown.cancelled() => Ok(()),
+            () = lease.lost() => Err(Error::Bus(spark_nats::Error::Fenced { process: service.name.to_owned() })),
+            outcome = engine.run() => outcome,
+        };
+        if outcome.is_ok() {
+            engine.save()?;
+        }
+        outcome
+    };
+    // Tasks that still hold it only wait for answers; without a release a standby takes over when the lease has run out.
+    if outcome.is_ok()
+        && let Ok(lease) = Arc::try_unwrap(lease)
+    {
+        lease.release().await;
+    }
+    outcome
+}
+
+impl<'a> Engine<'a> {
+    async fn new(
+        service: &'a Service,
+        config: &'a Config,
+        instruments: &'a InstrumentTable,
+        lease: Arc<Lease>,
+    ) -> Result<Self, Error> {
+        let (store, saved, cursor) = Store::open(service).await?;
+        let (events, heard) = mpsc::channel(HEARD_MAX);
+        let (queue, calls) = CallQueue::new(service);
+        tokio::spawn(telemetry::publish(service.bus.clone(), calls));
+        let (mut lives, mut stops, mut watches) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for venue in EXCHANGES.into_iter().filter(|venue| config.exchange(*venue).enabled) {
+            let section = config.exchange(venue);
+            let (stop, stopped) = watch::channel(true);
+            let gate = (section.mode == TradingMode::Live).then(|| Gate { lease: Arc::clone(&lease), stopped });
+            let live = Live::new(venue, section, &queue, gate, events.clone())
+                .map_err(|source| Error::Client { exchange: venue, source })?;
+            lives.insert(venue, live);
+            stops.insert(venue, stop);
+            watches.insert(venue, Watch::new(section.mode));
+        }
+        let window = lives.values().map(Live::window).max().unwrap_or_default();
+        let rules = |venue: Venue| {
+            let section = config.exchange(venue);
+            (venue, VenueRules { mode: section.mode, latency: Duration::from_millis(section.latency_ms) })
+        };
+        let core = Core::new(config.pauses(window), lives.keys().map(|venue| rules(*venue)), saved.ledger.clone(), instruments);
+        Ok(Self {
+            service,
+            config,
+            instruments,
+            bus: service.bus.clone(),
+            lease,
+            core,
+            lives,
+            stops,
+            watches,
+            pending: FuturesUnordered::new(),
+            heard,
+            saved,
+            store,
+            cursor,
+            saved_at: Instant::now(),
+            saving_took: Duration::ZERO,
+            changed: false,
+            started: false,
+            began_at: Instant::now(),
+            quotes_read: false,
+            tops: HashMap::new(),
+            fills: service.status.counter("spark_order_fill_total"),
+            illegal: service.status.counter("spark_order_illegal_transition_total"),
+            actions: Vec::new(),
+        })
+    }
+
+    async fn run(&mut self) -> Result<(), Error> {
+        let start = self.cursor.map_or(Start::Beginning, Start::After);
+        let subjects = SUBJECTS.iter().map(|&subject| subject.to_owned()).collect();
+        let mut ledger = Follower::start(self.bus.clone(), self.service.name, subject::LEDGER, subjects, start);
+        let quotes = vec![subject::QUOTES.to_owned()];
+        let mut feed = Follower::start(self.bus.clone(), self.service.name, subject::FEED, quotes, Start::LastPerSubject);
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let may_read = self.core.appends_in_flight() < APPENDS_MAX;
+            let timer = self.until_timer();
+            tokio::select! {
+                biased;
+                done = self.pending.next(), if !self.pending.is_empty() => {
+                    if let Some(done) = done {
+                        self.done(done)?;
+                    }
+                }
+                heard = self.heard.recv() => self.hear(heard),
+                () = tokio::time::sleep(timer) => self.apply(Event::Tick),
+                _ = housekeeping.tick() => {
+                    self.quotes_read |= feed.is_caught_up();
+                    self.keep_house()?;
+                }
+                batch = ledger.next(), if may_read => {
+                    let batch = batch.ok_or(Error::Ended("the reader of the LEDGER"))?;
+                    self.read(batch).await?;
+                }
+                batch = feed.next() => self.quotes(&batch.ok_or(Error::Ended("the reader of the FEED"))?),
+            }
+        }
+    }
+
+    fn until_timer(&self) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(60);
+        self.core.next_timer().map_or(LONGEST, |at| at.saturating_since(now()).min(LONGEST))
+    }
+
+    /// Takes in one event and does what follows.
+    fn apply(&mut self, event: Event) {
+        self.core.apply(now(), event, &mut self.actions);
+        self.act();
+    }
+
+    fn act(&mut self) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Append { last, event } => self.append(last, *event),
+                Action::Send(terms) => {
+                    let ask = self.fresh_ask(terms.exchange, &terms.symbol);
+                    if let Some(live) = self.lives.get(&terms.exchange) {
+                        live.send(terms, ask);
+                    }
+                }
+                Action::Cancel(terms, id) => {
+                    if let Some(live) = self.lives.get(&terms.exchange) {
+                        live.cancel(terms, id);
+                    }
+                }
+                Action::Ask(terms, id) => {
+                    if let Some(live) = self.lives.get(&terms.exchange) {
+                        live.ask(terms, id);
+                    }
+                }
+                Action::Reconcile(venue, occasion) => {
+                    if let Some(watch) = self.watches.get_mut(&venue) {
+                        watch.ask(occasion);
+                    }
+                }
+                Action::Illegal(order, what) => {
+                    self.illegal.fetch_add(1, Ordering::Relaxed);
+                    metrics::counter!("spark_order_illegal_transition_total").increment(1);
+                    tracing::error!(order = %order, what, "refused: it cannot be");
+                }
+            }
+        }
+        self.actions = actions;
+    }
+
+    fn hear(&mut self, first: Option<Heard>) {
+        let mut next = first;
+        for _ in 0..HEARD_AT_ONCE {
+            let Some(heard) = next else { return };
+            self.hear_one(heard);
+            next = self.heard.try_recv().ok();
+        }
+        if let Some(heard) = next {
+            self.hear_one(heard);
+        }
+    }
+
+    fn hear_one(&mut self, heard: Heard) {
+        match heard {
+            Heard::Core(Event::Told(order, report)) => self.told(order, report),
+            Heard::Core(Event::Unusable(venue, reason)) => self.key_checked(venue, reason),
+            Heard::Core(event) => self.apply(event),
+            Heard::ByExchangeId(venue, id, report) => match (self.core.by_exchange_id(venue, &id), report) {
+                (Some(order), Some(report)) => self.apply(Event::Told(order, report)),
+                (Some(order), None) => self.apply(Event::Doubt(order)),
+                // Its answer may still be on its way; a comparison finds out.
+                (None, Some(_)) => self.ask_to_compare(venue, "user_data"),
+                (None, None) => {}
+            },
+            Heard::Foreign(venue) => self.ask_to_compare(venue, "orphan"),
+            Heard::Snapshot(venue, snapshot) => self.compare(venue, *snapshot),
+            Heard::Filters(venue, filters) => self.filters(venue, filters),
+        }
+    }
+
+    fn ask_to_compare(&mut self, venue: Venue, occasion: &'static str) {
+        if let Some(watch) = self.watches.get_mut(&venue) {
+            watch.ask(occasion);
+        }
+    }
+
+    fn quotes(&mut self, batch: &[Delivery]) {
+        for delivery in batch {
+            let Ok(quotes) = delivery.decode::<QuoteBatch>() else {
+                // Whoever needs quotes to be whole parks it; here the next one comes in a moment.
+                tracing::debug!(subject = delivery.subject, "a quote that cannot be read");
+                continue;
+            };
+            if !self.lives.contains_key(&quotes.venue) {
+                continue;
+            }
+            let Some(last) = quotes.last() else { continue };
+            let place = (quotes.venue, quotes.symbol.clone());
+            self.tops.insert(place, last);
+            let at = now();
+            for row in 0..quotes.len() {
+                if let Some(quote) = quote_of(&quotes, row) {
+                    self.core.quote(quotes.venue, &quotes.symbol, &quote, at, &mut self.actions);
+                }
+            }
+            self.act();
+        }
+    }
+
+    /// Paper orders can be filled: the quotes that are there have been read.
+    fn are_quotes_read(&self) -> bool {
+        self.quotes_read || self.began_at.elapsed() >= QUOTES_WAIT_MAX
+    }
+
+    fn fresh_ask(&self, venue: Venue, symbol: &str) -> Option<Decimal> {
+        let quote = self.tops.get(&(venue, symbol.to_owned()))?;
+        let age_max = Duration::from_millis(self.config.quote_age_ms_max);
+        (now().saturating_since(quote.received_at) <= age_max).then(|| quote.ask_price.to_decimal())
+    }
+
+    /// Everything up to our epoch has been read: begin.
+    fn begin(&mut self) {
+        self.started = true;
+        self.began_at = Instant::now();
+        let venues: Vec<Venue> = self.lives.keys().copied().collect();
+        for venue in venues {
+            match self.config.exchange(venue).mode {
+                TradingMode::Paper => self.core.set_desk(venue, self.desk(venue)),
+                TradingMode::Live => self.begin_live(venue),
+            }
+        }
+        self.apply(Event::Start);
+        // Quotes that came before there was a desk.
+        for ((venue, symbol), quote) in &self.tops {
+            self.core.quote(*venue, symbol, quote, now(), &mut self.actions);
+        }
+        self.act();
+        self.set_stops();
+        tracing::info!(orders = self.core.works().count(), epoch = self.lease.epoch(), "began");
+    }
+
+    /// A paper exchange as its account follows from the LEDGER.
+    fn desk(&self, venue: Venue) -> Desk {
+        let section = self.config.exchange(venue);
+        let mut totals = section.balances.clone();
+        let moved = self.core.ledger().account(venue, TradingMode::Paper);
+        for (asset, change) in moved.into_iter().flat_map(|moved| &moved.changes) {
+            let total = totals.entry(asset.clone()).or_default();
+            *total = spark_ledger::money::add(*total, *change).unwrap_or(*total);
+        }
+        let positions = self.core.ledger().book.totals_in(venue, TradingMode::Paper);
+        Desk::new(
+            venue,
+            section.fees(venue),
+            Duration::from_millis(self.config.quote_age_ms_max),
+            Account::new(totals),
+            positions.map(|(symbol, position)| (symbol.to_owned(), position.clone())).collect(),
+            self.instruments.at(venue).cloned(),
+        )
+    }
+
+    fn begin_live(&mut self, venue: Venue) {
+        let section = self.config.exchange(venue);
+        let Some(live) = self.lives.get(&venue) else { return };
+        match section.keys(venue).load() {
+            Ok(key) => {
+                live.trading.set_key(Some(key));
+                live.listen(section.user_data.clone());
+                let (trading, events) = (Arc::clone(&live.trading), live.events());
+                tokio::spawn(audit::check_key(venue, trading, events));
+            }
+            Err(problem) => {
+                let reason = format!("no trading key for {venue}: {problem}; {}", section.keys(venue));
+                tracing::error!(exchange = %venue, reason, "the exchange is live and cannot be traded on");
+                self.apply(Event::Unusable(venue, Some(reason)));
+            }
+        }
+    }
+
+    /// Shuts or opens the gates as the core says.
+    fn set_stops(&mut self) {
+        for (venue, stop) in &self.stops {
+            let stopped = !self.started || self.core.is_stopped(*venue);
+            stop.send_if_modified(|was| std::mem::replace(was, stopped) != stopped);
+        }
+    }
+
+    fn keep_house(&mut self) -> Result<(), Error> {
+        if self.started {
+            self.look_after();
+            self.measure();
+        }
+        let pause = SAVE_EVERY.max(self.saving_took * SAVE_SHARE);
+        if self.changed && self.saved_at.elapsed() >= pause {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges")]
+    fn measure(&self) {
+        let (mut open, mut unknown) = (0_u64, 0_u64);
+        for work in self.core.works().filter(|work| !work.facts.is_final()) {
+            open += 1;
+            unknown += u64::from(work.is_unresolved());
+        }
+        metrics::gauge!("spark_orders_open").set(open as f64);
+        metrics::gauge!("spark_orders_unknown").set(unknown as f64);
+        let stopped: Vec<String> =
+            self.lives.keys().filter_map(|venue| Some(format!("{venue}: {}", self.core.stopped(*venue)?))).collect();
+        let state = if stopped.is_empty() { ProcessState::Running } else { ProcessState::Degraded };
+        self.service.status.set(state, (!stopped.is_empty()).then(|| stopped.join("; ")));
+    }
+
+    fn save(&mut self) -> Result<(), Error> {
+        let Some(cursor) = self.cursor else { return Ok(()) };
+        let began = Instant::now();
+        self.saved.ledger = self.core.ledger().clone();
+        self.store.save(&self.saved, cursor)?;
+        self.saving_took = began.elapsed();
+        self.saved_at = Instant::now();
+        self.changed = false;
+        Ok(())
+    }
+}
+
+fn quote_of(batch: &QuoteBatch, row: usize) -> Option<Quote> {
+    Some(Quote {
+        update_id: *batch.update_id.get(row)?,
+        received_at: *batch.received_at.get(row)?,
+        bid_price: batch.bid_price.get(row)?,
+        bid_quantity: batch.bid_quantity.get(row)?,
+        ask_price: batch.ask_price.get(row)?,
+        ask_quantity: batch.ask_quantity.get(row)?,
+    })
+}

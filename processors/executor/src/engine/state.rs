@@ -1,0 +1,70 @@
+//! What a restart begins with: the state that follows from the LEDGER, and the place in it up to which it is true.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use spark_bus_schema::Venue;
+use spark_bus_schema::orders::Filters;
+use spark_bus_schema::subject::LEDGER;
+use spark_nats::checkpoint::{Checkpoint, Saved as Row};
+use spark_nats::{Cursor, Service};
+
+use crate::Error;
+use crate::machine::ledger::Ledger;
+use crate::reconcile::Tape;
+
+/// Layout of the state; another number is another program's, and the LEDGER is read from its beginning.
+const LAYOUT: u32 = 1;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Saved {
+    layout: u32,
+    pub ledger: Ledger,
+    /// The exchanges' own lists of trades.
+    pub tapes: BTreeMap<Venue, Tape>,
+    /// The filters published last.
+    pub filters: BTreeMap<Venue, BTreeMap<String, Filters>>,
+}
+
+impl Default for Saved {
+    fn default() -> Self {
+        Self { layout: LAYOUT, ledger: Ledger::default(), tapes: BTreeMap::new(), filters: BTreeMap::new() }
+    }
+}
+
+pub(super) struct Store {
+    checkpoint: Checkpoint,
+}
+
+impl Store {
+    /// Opens the file and reads what was saved, unless the LEDGER no longer holds what it follows from.
+    pub async fn open(service: &Service) -> Result<(Self, Saved, Option<Cursor>), Error> {
+        let checkpoint = Checkpoint::open(&service.data_dir.join("checkpoint.sqlite"))?;
+        let row = checkpoint.load()?.unwrap_or_default();
+        let store = Self { checkpoint };
+        let Some(cursor) = row.cursors.get(LEDGER).copied() else { return Ok((store, Saved::default(), None)) };
+        let saved: Saved = match rmp_serde::from_slice(&row.state) {
+            Ok(saved) => saved,
+            Err(error) => {
+                tracing::warn!(%error, "the saved state is of another layout; reading the LEDGER from its beginning");
+                return Ok((store, Saved::default(), None));
+            }
+        };
+        service.bus.wait_connected().await;
+        let found = service.bus.get(LEDGER, cursor.sequence).await?;
+        if saved.layout != LAYOUT || found.is_none_or(|found| found.stored_at != cursor.stored_at) {
+            tracing::error!(
+                sequence = cursor.sequence,
+                "the LEDGER no longer holds what the saved state follows from; reading it anew"
+            );
+            return Ok((store, Saved::default(), None));
+        }
+        Ok((store, saved, Some(cursor)))
+    }
+
+    pub fn save(&self, saved: &Saved, cursor: Cursor) -> Result<(), Error> {
+        let state = rmp_serde::to_vec_named(saved).map_err(|error| Error::State(error.to_string()))?;
+        let cursors = BTreeMap::from([(LEDGER.to_owned(), cursor)]);
+        Ok(self.checkpoint.save(&Row { state, cursors, boundary_ns: 0 })?)
+    }
+}

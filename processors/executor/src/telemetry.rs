@@ -1,0 +1,73 @@
+//! Every try of every call, published for the guardrail: a bounded queue between the clients and the bus.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use spark_bus_schema::telemetry::Call;
+use spark_bus_schema::{Message as _, subject};
+use spark_exchanges::{CallReport, Observer, Outcome};
+use spark_nats::bus::Meta;
+use spark_nats::{Bus, Service};
+use tokio::sync::mpsc;
+
+/// Calls that may wait while the broker is away. Then new ones are dropped and counted.
+const QUEUE_CALLS: usize = 4_096;
+
+/// Where calls are put.
+#[derive(Clone, Debug)]
+pub(crate) struct CallQueue {
+    service: &'static str,
+    sender: mpsc::Sender<Call>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl CallQueue {
+    /// The queue and its end.
+    pub fn new(service: &Service) -> (Self, mpsc::Receiver<Call>) {
+        let (sender, receiver) = mpsc::channel(QUEUE_CALLS);
+        let dropped = service.status.counter("spark_executor_calls_dropped_total");
+        (Self { service: service.name, sender, dropped }, receiver)
+    }
+
+    /// What a client calls after every try. Never waits: an order must not be slowed down by its telemetry.
+    pub fn observer(&self) -> Observer {
+        let queue = self.clone();
+        Arc::new(move |report: &CallReport| {
+            if queue.sender.try_send(queue.call(report)).is_err() {
+                queue.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    }
+
+    fn call(&self, report: &CallReport) -> Call {
+        let error_type = match report.outcome {
+            Outcome::Ok => None,
+            Outcome::Err(error_type) => Some(error_type.as_str().to_owned()),
+        };
+        Call {
+            exchange: report.exchange,
+            service: self.service.to_owned(),
+            operation: report.operation.to_owned(),
+            started_at: report.started_at,
+            latency_us: u64::try_from(report.latency.as_micros()).unwrap_or(u64::MAX),
+            ok: error_type.is_none(),
+            error_type,
+            http_status: report.http_status,
+            attempt: report.attempt,
+        }
+    }
+}
+
+/// Publishes until every sender is gone.
+pub(crate) async fn publish(bus: Bus, mut calls: mpsc::Receiver<Call>) {
+    while let Some(call) = calls.recv().await {
+        if let Err(problem) = call.validate() {
+            tracing::error!(problem, "a call report that nobody could read was left out");
+            continue;
+        }
+        let target = subject::calls(call.exchange);
+        if let Err(error) = bus.publish(&target, &call, Meta::default()).await {
+            tracing::warn!(%error, subject = target, "telemetry was not stored");
+        }
+    }
+}
