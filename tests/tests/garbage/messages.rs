@@ -30,8 +30,8 @@ pub struct Garbage {
     /// `Spark-Kind`.
     pub kind: Option<String>,
     pub payload: Vec<u8>,
-    /// Who parks it, with what reason; none where nobody that parks reads it, or it is readable to them.
-    pub parked: Option<(&'static str, &'static str)>,
+    /// Who parks it, with what reason; empty where nobody that parks reads it, or it is readable to them.
+    pub parked: Vec<(&'static str, &'static str)>,
     /// The reason that the gateway counts; none where it does not read it, or can.
     pub gateway: Option<&'static str>,
 }
@@ -52,20 +52,32 @@ impl Garbage {
     }
 }
 
-/// Who parks what cannot be read on a subject: the guardrail what it reads, the portfolio the commands. What only the
-/// gateway reads (alerts, windows) is counted there. Of the order path only the gateway runs under `up` so far: its
-/// messages are counted, and parked by nobody.
-fn parker(entry: &Entry) -> Option<&'static str> {
+/// Who parks what cannot be read on a subject: everybody who decides on it. What only the gateway reads (alerts, windows,
+/// the chain's anchors) is counted there; risk takes a damage report that it cannot read for one.
+fn parkers(entry: &Entry) -> &'static [&'static str] {
     match entry.subject {
-        subject::ALERTS | subject::WINDOWS => None,
-        subject::BREAKER => Some("portfolio"),
-        other if is_of_orders(other) => None,
-        _ => Some("guardrail"),
+        subject::BREAKER => &["portfolio", "executor"],
+        subject::BALANCES => &["guardrail", "risk"],
+        subject::VERDICTS
+        | subject::ORDER_EVENTS
+        | subject::INSTRUMENTS
+        | subject::RECONCILIATIONS
+        | subject::KILL_SWITCH
+        | subject::RESUME => &["risk", "executor"],
+        subject::INTENTS
+        | subject::RISK_TIMEOUTS
+        | subject::RISK_EPOCH
+        | subject::MARKS
+        | subject::LIMITS
+        | subject::STRATEGIES => &["risk"],
+        subject::CANCELS | subject::AUDIT_DAMAGE => &["executor"],
+        subject::ALERTS | subject::WINDOWS | subject::ORDERS_EPOCH | subject::AUDIT_ANCHOR | subject::AUDIT_VERIFIED => &[],
+        _ => &["guardrail"],
     }
 }
 
-fn is_of_orders(pattern: &str) -> bool {
-    matches!(pattern.split('.').next(), Some("marks" | "orders" | "risk" | "control" | "audit"))
+fn parked(entry: &Entry, reason: &'static str) -> Vec<(&'static str, &'static str)> {
+    parkers(entry).iter().map(|&process| (process, reason)).collect()
 }
 
 fn is_shown(entry: &Entry) -> bool {
@@ -144,7 +156,7 @@ fn of_entry(entry: &Entry) -> Vec<Garbage> {
             subject: home(entry),
             kind: kind.map(ToOwned::to_owned),
             payload,
-            parked: parker(entry).map(|process| (process, reason)),
+            parked: parked(entry, reason),
             gateway: is_shown(entry).then_some(reason),
         })
         .collect()
@@ -185,19 +197,19 @@ fn invalid<T: Message>(what: &str, change: impl FnOnce(&mut T)) -> Garbage {
         subject: home(&entry),
         kind: Some(entry.kind.to_string()),
         payload: changed(change),
-        parked: parker(&entry).map(|process| (process, "invalid")),
+        parked: parked(&entry, "invalid"),
         gateway: is_shown(&entry).then_some("invalid"),
     }
 }
 
 /// Readable, and refused by the guardrail.
 fn rejected<T: Message>(what: &str, change: impl FnOnce(&mut T)) -> Garbage {
-    Garbage { parked: Some(("guardrail", "rejected")), gateway: None, ..invalid(what, change) }
+    Garbage { parked: vec![("guardrail", "rejected")], gateway: None, ..invalid(what, change) }
 }
 
 /// Readable, but of a time that has not come.
 fn future<T: Message>(what: &str, change: impl FnOnce(&mut T)) -> Garbage {
-    Garbage { parked: None, gateway: Some("future"), ..invalid(what, change) }
+    Garbage { parked: Vec::new(), gateway: Some("future"), ..invalid(what, change) }
 }
 
 /// Well-formed messages that cannot be true, and ones that speak for somebody else.
@@ -283,26 +295,32 @@ fn impossible_money() -> Vec<Garbage> {
 
 /// Right in itself, on the subject of another scope.
 fn misplaced() -> Vec<Garbage> {
-    let elsewhere = |name: &str, target: &str, reason: &'static str| {
+    let reason = |process| match process {
+        "guardrail" => Some((process, "invalid")),
+        // It goes by what the command says, not by where it is.
+        "executor" => None,
+        _ => Some((process, "wrong_subject")),
+    };
+    let elsewhere = |name: &str, target: &str| {
         let entry = catalogue::find(name).expect("every kind is in the catalogue");
         Garbage {
             what: format!("{name} on {target}"),
             subject: target.to_owned(),
             kind: Some(name.to_owned()),
             payload: (entry.sample)(),
-            parked: parker(&entry).map(|process| (process, reason)),
+            parked: parkers(&entry).iter().filter_map(|&process| reason(process)).collect(),
             gateway: is_shown(&entry).then_some("misplaced"),
         }
     };
     vec![
-        elsewhere("tick_batch.v1", "market.ticks.binance.ETHUSDT", "invalid"),
-        elsewhere("quote_batch.v1", "market.quotes.binance.BTCTRY", "invalid"),
-        elsewhere("call.v1", "telemetry.calls.bist", "invalid"),
-        elsewhere("heartbeat.v1", "telemetry.heartbeat.feed", "invalid"),
-        elsewhere("feed_status.v1", "telemetry.feed.bist", "invalid"),
-        elsewhere("balances.v1", "portfolio.balances.bist", "invalid"),
-        elsewhere("price_anomaly.v1", "portfolio.anomaly.btcturk", "invalid"),
-        elsewhere("alert.v1", "alerts.changed.SomethingElse.all", "invalid"),
-        elsewhere("breaker_command.v1", "control.breaker.binance", "wrong_subject"),
+        elsewhere("tick_batch.v1", "market.ticks.binance.ETHUSDT"),
+        elsewhere("quote_batch.v1", "market.quotes.binance.BTCTRY"),
+        elsewhere("call.v1", "telemetry.calls.bist"),
+        elsewhere("heartbeat.v1", "telemetry.heartbeat.feed"),
+        elsewhere("feed_status.v1", "telemetry.feed.bist"),
+        elsewhere("balances.v1", "portfolio.balances.bist"),
+        elsewhere("price_anomaly.v1", "portfolio.anomaly.btcturk"),
+        elsewhere("alert.v1", "alerts.changed.SomethingElse.all"),
+        elsewhere("breaker_command.v1", "control.breaker.binance"),
     ]
 }
