@@ -77,8 +77,10 @@ pub(crate) struct Stop {
 /// What an account was worth, USD.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AccountValue {
+    /// Of the first poll in which every asset had a price; until there is one, the newest.
     pub(crate) first: Decimal,
     pub(crate) newest: Decimal,
+    pub(crate) is_complete: bool,
 }
 
 /// What is known of a strategy.
@@ -294,14 +296,14 @@ impl State {
         Some(strategy.rate.count(at))
     }
 
-    /// What all accounts are worth now, USD; none when nothing is known.
+    /// What all accounts are worth now, USD; none when nothing is known, or they are empty (paper trading needs none).
     fn account_value(&self) -> Option<Decimal> {
-        sum(self.accounts.values().map(|account| account.newest))
+        sum(self.accounts.values().map(|account| account.newest)).filter(|value| *value > Decimal::ZERO)
     }
 
-    /// What all accounts were worth when they were first seen, USD.
+    /// What all accounts were worth when they were first seen, USD; none as above.
     pub(crate) fn account_start(&self) -> Option<Decimal> {
-        sum(self.accounts.values().map(|account| account.first))
+        sum(self.accounts.values().map(|account| account.first)).filter(|value| *value > Decimal::ZERO)
     }
 
     fn stop_waiting(&mut self, sequence: u64) -> Option<Waiting> {
@@ -352,11 +354,13 @@ impl State {
         if balances.stale || balances.updated_at.is_none() {
             return;
         }
-        let value = balances.total_usd;
-        self.accounts
-            .entry(balances.exchange)
-            .and_modify(|account| account.newest = value)
-            .or_insert(AccountValue { first: value, newest: value });
+        let (newest, is_complete) = (balances.total_usd, balances.unpriced.is_empty());
+        let known = self.accounts.get(&balances.exchange).filter(|known| known.is_complete);
+        let account = match known {
+            Some(known) => AccountValue { newest, ..*known },
+            None => AccountValue { first: newest, newest, is_complete },
+        };
+        self.accounts.insert(balances.exchange, account);
         let assets = balances.balances.into_iter().filter_map(|row| Some((row.asset, row.usd_price?))).collect();
         self.prices.assets(balances.exchange, assets);
     }

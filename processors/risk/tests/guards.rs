@@ -146,6 +146,13 @@ fn a_strategy_that_only_loses_is_stopped_and_may_still_get_out() {
     };
     check(risen("155"), "buy 1 @ 155", None);
     check(risen("154.99"), "buy 1 @ 155", Some(Guard::Drawdown));
+    // A good trade raises the highest at once, even when nothing is held afterwards and no mark shows it.
+    let sold_well = |world: &mut World| {
+        world.balances("1000000");
+        world.trade("s", "buy 50 @ 100", "100").trade("s", "sell 50 @ 100", "150").trade("s", "buy 50 @ 100", "100");
+        world.mark("62");
+    };
+    check(sold_well, "buy 1 @ 62", Some(Guard::Drawdown));
     // Realised losses count as well, and a day later the highest is forgotten.
     let closed = |world: &mut World| {
         world.trade("s", "buy 50 @ 100", "100");
@@ -188,6 +195,14 @@ fn equity_starts_from_the_accounts_value_and_unknown_equity_is_refused() {
         world.balances("10000");
     };
     check(known, "buy 1 @ 100", None);
+    // An empty account says nothing about paper trading with a capital of its own.
+    check(
+        |world| {
+            world.balances("0");
+        },
+        "buy 1 @ 100",
+        None,
+    );
     let lost = |world: &mut World| {
         known(world);
         world.trade("s", "buy 50 @ 100", "100");
