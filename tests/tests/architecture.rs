@@ -97,7 +97,7 @@ fn the_ledger_crate_knows_no_clock_no_io_and_no_floats() {
 
 #[test]
 fn decisions_know_no_clock_and_no_io() {
-    for processor in ["guardrail", "candles", "strategy"] {
+    for processor in ["guardrail", "risk", "candles", "strategy"] {
         for (path, text) in sources(&format!("processors/{processor}/src")) {
             if path.ends_with("lib.rs") || path.ends_with("wiring.rs") {
                 continue;
@@ -105,6 +105,15 @@ fn decisions_know_no_clock_and_no_io() {
             for word in ["SystemTime", "Instant::now", "tokio::", "spark_nats::now", "std::net", "rand::"] {
                 assert!(!text.contains(word), "{path} uses {word}");
             }
+        }
+    }
+}
+
+#[test]
+fn decisions_about_money_know_no_floats_and_no_random_order() {
+    for (path, text) in sources("processors/risk/src") {
+        for word in ["f64", "f32", "HashMap", "HashSet"] {
+            assert!(path.ends_with("wiring.rs") || !text.contains(word), "{path} uses {word}");
         }
     }
 }
