@@ -10,6 +10,7 @@
 //! `follow` (the wiring to the bus).
 
 pub mod app;
+pub mod changes;
 mod config;
 pub mod desk;
 mod error;

@@ -44,7 +44,7 @@ function state(guard, on) {
   const line = (tone, word, ...rest) => h('p', { class: 'line' }, h('span', { class: `tag ${tone}` }, word), ...rest);
   const lines = [on
     ? line('bad', 'kill switch on', ' ', h('span', { class: 'dim', 'data-at': switched.atMs }))
-    : line('good', 'orders may pass', switched ? h('span', { class: 'dim' }, ` switched off by ${switched.actor}: ${switched.reason}`) : '')];
+    : line('good', 'orders may pass', switched ? h('span', { class: 'dim' }, ` kill switch off since ${format.clock(switched.atMs)}, ${switched.actor}: ${switched.reason}`) : '')];
   if (!guard.complete) lines.push(line('warn', 'reading the ledger', h('span', { class: 'dim' }, ' what is shown is not complete yet')));
   return lines;
 }

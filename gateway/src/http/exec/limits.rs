@@ -4,8 +4,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use spark_bus_schema::control::{LimitsCommand, LimitsSource};
 use spark_bus_schema::risk::Limits;
 
@@ -16,6 +16,7 @@ use super::super::{Context, json as answer};
 use super::body;
 use super::commands::confirmation;
 use crate::app::Outgoing;
+use crate::changes;
 
 const EXAMPLE: &str = r#"{"limits":{"default":{"notional_usd_max":"5000"}},"reason":"smaller orders overnight","confirm":true}"#;
 
@@ -28,14 +29,6 @@ struct Asked {
     confirm: bool,
     /// The `sequence` of the limits that this was decided on: somebody else may have changed them since.
     sequence: Option<u64>,
-}
-
-/// One limit that would be another.
-#[derive(Serialize)]
-struct Change {
-    key: String,
-    from: Option<Value>,
-    to: Option<Value>,
 }
 
 /// Replaces every limit; what is not given has its built-in value. Asks for a confirmation first.
@@ -62,7 +55,7 @@ pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Par
             .detail(format!("those in force have the sequence {sequence}"))
             .fix("look at GET /api/exec/limits and decide again".to_owned()));
     }
-    let changes = changes(&in_force, &asked.limits);
+    let changes = changes::between(&in_force, &asked.limits);
     if changes.is_empty() {
         return Ok(answer(&json!({"status": "unchanged", "sequence": sequence, "changes": []})));
     }
@@ -75,60 +68,4 @@ pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Par
     let sequence = send(&context.app, Outgoing::Limits(Box::new(command))).await?;
     tracing::warn!(sequence, changed = changes.len(), "limits are set by hand");
     Ok(answer(&json!({"status": "accepted", "sequence": sequence, "changes": changes})))
-}
-
-/// Every limit that differs, by its path.
-fn changes(from: &Limits, to: &Limits) -> Vec<Change> {
-    let leaves = |limits: &Limits| {
-        let mut found = std::collections::BTreeMap::new();
-        collect("", &json!(limits), &mut found);
-        found
-    };
-    let (from, to) = (leaves(from), leaves(to));
-    let keys: std::collections::BTreeSet<&String> = from.keys().chain(to.keys()).collect();
-    keys.into_iter()
-        .filter(|key| from.get(*key) != to.get(*key))
-        .map(|key| Change { key: key.clone(), from: from.get(key).cloned(), to: to.get(key).cloned() })
-        .collect()
-}
-
-fn collect(path: &str, value: &Value, found: &mut std::collections::BTreeMap<String, Value>) {
-    match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                // A symbol's name has a dot in it: quoted, as in the configuration file.
-                let name = if name.contains('.') { format!("\"{name}\"") } else { name.clone() };
-                collect(&if path.is_empty() { name } else { format!("{path}.{name}") }, member, found);
-            }
-        }
-        Value::Null => {}
-        leaf => _ = found.insert(path.to_owned(), plain(leaf)),
-    }
-}
-
-/// `5` and `5.00` are one limit.
-fn plain(leaf: &Value) -> Value {
-    let number = leaf.as_str().and_then(|text| text.parse::<spark_bus_schema::Decimal>().ok());
-    number.map_or_else(|| leaf.clone(), |number| number.normalize().to_string().into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_would_change_is_told_by_its_key() {
-        let before = Limits::default();
-        let text = r#"{"default":{"notional_usd_max":"5000.0","collar_pct_max":"5.00"},"symbol":{"binance.BTCUSDT":{"exposure_usd_max":"1"}}}"#;
-        let after: Limits = serde_json::from_str(text).unwrap();
-        let told: Vec<_> = changes(&before, &after).into_iter().map(|change| json!(change).to_string()).collect();
-        assert_eq!(
-            told,
-            [
-                r#"{"from":"10000","key":"default.notional_usd_max","to":"5000"}"#,
-                r#"{"from":null,"key":"symbol.\"binance.BTCUSDT\".exposure_usd_max","to":"1"}"#,
-            ]
-        );
-        assert!(changes(&after, &after).is_empty());
-    }
 }

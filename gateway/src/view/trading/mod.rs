@@ -172,6 +172,8 @@ impl Trading {
             );
             self.halt(&HaltScope::Exchange(exchange), sequence, at, reason.clone(), advice);
         }
+        self.book.set_mode(compared.exchange, compared.mode);
+        self.changed.positions = true;
         self.reconciliations.insert(compared.exchange, At { sequence, at, value: compared.clone() });
     }
 
