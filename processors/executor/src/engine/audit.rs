@@ -22,7 +22,9 @@ use crate::reconcile::{Findings, Ours, Tape, Theirs, compare, traded_symbols};
 /// Looks that each find another difference before nothing new is sent until there is none.
 const LOOKS_MOVING_MAX: u32 = 3;
 /// A difference counts only when nobody is still being asked about; after this many looks it counts all the same.
-const LOOKS_UNCERTAIN_MAX: u32 = 60;
+const LOOKS_UNCERTAIN_MAX: u32 = 30;
+/// While somebody is being asked about, the pauses between looks grow up to this many times the usual one.
+const UNCERTAIN_PAUSES_MAX: u32 = 10;
 /// A paper exchange is looked at again after this: nothing is on its way there.
 const PAPER_PAUSE: Duration = Duration::from_millis(20);
 /// An exchange that could not be asked is asked again after this.
@@ -203,7 +205,8 @@ impl Engine<'_> {
         // Somebody is being asked about: what is missing may be there.
         if !ours.uncertain.is_empty() && watch.uncertain < LOOKS_UNCERTAIN_MAX {
             watch.uncertain += 1;
-            return watch.again(pause);
+            // Looks cost allowance that the questions need.
+            return watch.again(pause * watch.uncertain.min(UNCERTAIN_PAUSES_MAX));
         }
         if !is_same {
             let moves = watch.looks >= LOOKS_MOVING_MAX || watch.mode == TradingMode::Paper;

@@ -157,7 +157,7 @@ impl Core {
             let id = work.terms().order.client_id();
             if work.lost {
                 ours.lost.insert(id);
-            } else if matches!(work.sent, Sent::InFlight | Sent::Maybe) && !work.facts.is_final() {
+            } else if !work.facts.is_final() && (matches!(work.sent, Sent::InFlight | Sent::Maybe) || work.given_up.is_some()) {
                 ours.uncertain.insert(id);
             } else if work.sent == Sent::Yes && !work.facts.is_final() {
                 ours.open.insert(id);
@@ -515,18 +515,21 @@ impl Core {
                 place.ready = false;
                 out.push(Action::Reconcile(venue, "command"));
             }
-            let lost: Vec<OrderId> = self
-                .works
-                .iter()
-                .filter(|(_, work)| work.lost && work.terms().exchange == venue)
-                .map(|(order, _)| order.clone())
-                .collect();
-            for order in lost {
-                self.with(&order, at, out, |_, work, _| {
-                    work.given_up = Some(words.clone());
-                    work.ask_at = Some(at);
-                });
-            }
+        }
+        let HaltScope::Exchange(venue) = command.scope else { return };
+        // Whatever the exchange does not know when it is asked now, the person who resumes has accepted as gone.
+        let acknowledged: Vec<OrderId> = self
+            .works
+            .iter()
+            .filter(|(_, work)| work.terms().exchange == venue && work.facts.mode == Some(TradingMode::Live))
+            .filter(|(_, work)| !work.facts.is_final() && work.facts.exchange_order_id.is_some())
+            .map(|(order, _)| order.clone())
+            .collect();
+        for order in acknowledged {
+            self.with(&order, at, out, |core, work, _| {
+                work.given_up = Some(words.clone());
+                core.plan_ask(work, at, Duration::ZERO);
+            });
         }
     }
 

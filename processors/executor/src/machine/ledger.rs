@@ -61,6 +61,8 @@ pub struct Ledger {
     pub halt: Option<String>,
     /// Trading on an exchange is halted.
     pub halts: BTreeMap<Venue, String>,
+    /// When somebody last lifted a halt of an exchange.
+    resumed: BTreeMap<Venue, Timestamp>,
     /// Orders that somebody wants taken back, and why.
     pub cancels: BTreeMap<OrderId, String>,
     early_cancels: VecDeque<OrderId>,
@@ -190,6 +192,7 @@ impl Ledger {
             HaltScope::Ledger => self.halt = None,
             HaltScope::Exchange(venue) => {
                 self.halts.remove(venue);
+                self.resumed.insert(*venue, command.at);
                 for mode in [TradingMode::Live, TradingMode::Paper] {
                     if let Some(account) = self.accounts.get_mut(&account_key(*venue, mode)) {
                         account.baseline = None;
@@ -201,6 +204,10 @@ impl Ledger {
 
     /// A comparison with the exchange: its baseline and whether it halts.
     pub fn reconciled(&mut self, reconciliation: &Reconciliation) {
+        if self.resumed.get(&reconciliation.exchange).is_some_and(|resumed| reconciliation.at <= *resumed) {
+            // It was on its way when somebody resumed: what it says is what that person has seen.
+            return;
+        }
         let account = self.accounts.entry(account_key(reconciliation.exchange, reconciliation.mode)).or_default();
         if !reconciliation.baseline.is_empty() {
             account.baseline = Some(reconciliation.baseline.clone());

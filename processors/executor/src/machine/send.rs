@@ -156,6 +156,7 @@ impl Core {
         match outcome {
             Lookup::Found(report) => {
                 let was_lost = work.lost;
+                work.given_up = None;
                 self.told(work, &report, Evidence::Query, at, out);
                 if work.facts.is_final() {
                     return;

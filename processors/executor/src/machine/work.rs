@@ -53,7 +53,7 @@ pub struct Work {
     pub waiting: bool,
     /// The exchange knew it and says that it does not any more.
     pub lost: bool,
-    /// An operator has accepted that it is gone, in these words.
+    /// An operator has accepted that it is gone if the exchange does not know it, in these words.
     pub given_up: Option<String>,
     /// Another writer's event ends at this sequence: everything decided here is void until it has been read.
     pub adopting: Option<u64>,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "not every test file needs every part; a test that cannot go on has failed")]
 
+pub mod sim;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
