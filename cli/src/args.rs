@@ -63,6 +63,9 @@ pub enum Command {
     /// Runs one process: says yes or no to every order, once.
     #[command(after_help = PROCESS_HELP)]
     Risk(ProcessArgs),
+    /// Runs one process: sends what was approved, on paper or live, and says what became of it.
+    #[command(after_help = PROCESS_HELP)]
+    Executor(ProcessArgs),
     /// Runs one process: marks, the prices that decisions about money use.
     #[command(after_help = PROCESS_HELP)]
     Candles(ProcessArgs),

@@ -57,6 +57,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Portfolio(arguments) => process::run(Process::Portfolio, &arguments, global),
         Command::Guardrail(arguments) => process::run(Process::Guardrail, &arguments, global),
         Command::Risk(arguments) => process::run(Process::Risk, &arguments, global),
+        Command::Executor(arguments) => process::run(Process::Executor, &arguments, global),
         Command::Candles(arguments) => process::run(Process::Candles, &arguments, global),
         Command::Strategy(arguments) => process::run(Process::Strategy, &arguments, global),
         Command::Auditor(arguments) => process::run(Process::Auditor, &arguments, global),

@@ -16,6 +16,7 @@ fn every_command_explains_itself() {
         "guardrail",
         "auditor",
         "risk",
+        "executor",
         "candles",
         "strategy",
         "audit",

@@ -23,6 +23,7 @@ pub const SECTIONS: &[&str] = &[
     "guardrail",
     "auditor",
     "risk",
+    "executor",
     "candles",
     "strategy",
     "gateway",
@@ -135,6 +136,8 @@ pub struct Config {
     pub auditor: spark_auditor::Config,
     /// `[risk]`.
     pub risk: spark_risk::Config,
+    /// `[executor]`.
+    pub executor: spark_executor::Config,
     /// `[candles]`.
     pub candles: spark_candles::Config,
     /// `[strategy]`.
@@ -176,6 +179,7 @@ impl Config {
             guardrail: check.section("guardrail", |_: &spark_guardrail::Config| Vec::new()),
             auditor: check.section("auditor", spark_auditor::Config::validate),
             risk: check.section("risk", spark_risk::Config::validate),
+            executor: check.section("executor", spark_executor::Config::validate),
             candles: check.section("candles", spark_candles::Config::validate),
             strategy: check.section("strategy", spark_strategy::Config::validate),
             gateway: check.section("gateway", spark_gateway::Config::validate),
@@ -209,6 +213,7 @@ impl Config {
         add("guardrail", serde_json::to_value(&self.guardrail));
         add("auditor", serde_json::to_value(&self.auditor));
         add("risk", serde_json::to_value(&self.risk));
+        add("executor", serde_json::to_value(&self.executor));
         add("candles", serde_json::to_value(&self.candles));
         add("strategy", serde_json::to_value(&self.strategy));
         add("gateway", serde_json::to_value(&self.gateway));

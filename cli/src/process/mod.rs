@@ -28,6 +28,8 @@ pub enum Process {
     Auditor,
     /// Verdicts.
     Risk,
+    /// Orders to the exchanges.
+    Executor,
     /// Marks.
     Candles,
     /// Built-in strategies.
@@ -59,6 +61,7 @@ impl Process {
             Self::Guardrail => "guardrail",
             Self::Auditor => "auditor",
             Self::Risk => "risk",
+            Self::Executor => "executor",
             Self::Candles => "candles",
             Self::Strategy => "strategy",
             Self::Gateway => "gateway",
@@ -131,6 +134,9 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Portfolio => spark_portfolio::run(service, config.portfolio).await.map_err(|error| failed(&error)),
         Process::Guardrail => spark_guardrail::run(service, config.guardrail).await.map_err(|error| failed(&error)),
         Process::Risk => spark_risk::run(service, config.risk).await.map_err(|error| failed(&error)),
+        Process::Executor => {
+            spark_executor::run_with(service, config.executor, &config.instruments).await.map_err(|error| failed(&error))
+        }
         Process::Candles => {
             spark_candles::run(service, config.candles, &config.instruments).await.map_err(|error| failed(&error))
         }

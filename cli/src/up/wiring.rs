@@ -5,7 +5,10 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use spark_exchange_sim::{DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BTCTURK_KEY, DEMO_BTCTURK_SECRET};
+use spark_exchange_sim::{
+    DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, DEMO_BTCTURK_KEY,
+    DEMO_BTCTURK_SECRET, DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET,
+};
 
 use super::plan::Plan;
 use crate::config::Config;
@@ -17,6 +20,7 @@ pub const PROCESSES: &[Process] = &[
     Process::Auditor,
     Process::Risk,
     Process::Candles,
+    Process::Executor,
     Process::Guardrail,
     Process::Gateway,
     Process::Portfolio,
@@ -46,6 +50,7 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
     let settings = match process {
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
+        Process::Executor => executor(plan),
         Process::Guardrail | Process::Auditor | Process::Risk | Process::Candles | Process::Strategy => Vec::new(),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
@@ -93,6 +98,29 @@ fn portfolio(plan: &Plan, config: &Config) -> Vec<(String, String)> {
         for (name, value) in [("KEY", key), ("SECRET", secret)] {
             settings.push((format!("{section}__API_{name}_ENV"), format!("SPARK_DEMO_{variable}_{name}")));
             settings.push((format!("SPARK_DEMO_{variable}_{name}"), value.to_owned()));
+        }
+    }
+    settings
+}
+
+/// In the demo on paper unless somebody writes otherwise, with the simulated exchanges' filters; `mode = "live"` then trades
+/// on the simulated accounts, under names of its own: real keys in the environment stay out of the simulator.
+fn executor(plan: &Plan) -> Vec<(String, String)> {
+    if plan.live {
+        return Vec::new();
+    }
+    let keys = [
+        (DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, "/ws-api/v3"),
+        (DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET, ""),
+    ];
+    let mut settings = Vec::new();
+    for ((variable, address), (key, secret, socket)) in simulated(plan).zip(keys) {
+        let section = format!("SPARK_EXECUTOR__{variable}");
+        settings.push((format!("{section}__BASE_URL"), format!("http://{address}")));
+        settings.push((format!("{section}__USER_DATA__URL"), format!("ws://{address}{socket}")));
+        for (name, value) in [("KEY", key), ("SECRET", secret)] {
+            settings.push((format!("{section}__TRADE_{name}_ENV"), format!("SPARK_DEMO_{variable}_TRADE_{name}")));
+            settings.push((format!("SPARK_DEMO_{variable}_TRADE_{name}"), value.to_owned()));
         }
     }
     settings
@@ -170,6 +198,8 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::{Ipv4Addr, SocketAddr};
 
+    use spark_bus_schema::orders::TradingMode;
+
     use super::super::plan::Ports;
     use super::*;
 
@@ -214,9 +244,12 @@ mod tests {
         assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
         assert_eq!(
             demo.gateway.expected,
-            ["exchange-sim", "auditor", "risk", "candles", "guardrail", "portfolio", "feed", "strategy"]
+            ["exchange-sim", "auditor", "risk", "candles", "executor", "guardrail", "portfolio", "feed", "strategy"]
         );
         assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
+        assert_eq!(demo.executor.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
+        assert_eq!(demo.executor.binance.user_data.url.as_deref(), Some("ws://127.0.0.1:5001/ws-api/v3"));
+        assert_eq!(demo.executor.binance.mode, TradingMode::Paper);
         let replay = read(&plan(false, &["/tmp/a \"b\".gz", "/tmp/c.gz"]), &[]);
         assert!(replay.feed.binance.from_oldest);
         assert_eq!(replay.exchange_sim.replay.files, [PathBuf::from("/tmp/a \"b\".gz"), "/tmp/c.gz".into()]);
@@ -229,6 +262,7 @@ mod tests {
             assert!(!live.gateway.expected.contains(&demo_only.to_owned()), "{demo_only}");
         }
         assert_eq!(live.portfolio, spark_portfolio::Config::default());
+        assert_eq!(live.executor, spark_executor::Config::default());
     }
 
     #[test]
