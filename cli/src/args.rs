@@ -1,9 +1,13 @@
-//! The command line, as a type. Everything a person can type is in this file.
+//! The command line, as a type. Everything a person can type is in this file and in [`trading`].
+
+pub mod trading;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use trading::{KillArgs, LimitsCommand, OrderArgs, OrderCommand, OrdersArgs, ResumeArgs, StrategyArgs, WhatifArgs};
 
 /// Exit codes, shown at the end of `--help`.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 64 wrong command line or configuration, \
@@ -69,9 +73,9 @@ pub enum Command {
     /// Runs one process: marks, the prices that decisions about money use.
     #[command(after_help = PROCESS_HELP)]
     Candles(ProcessArgs),
-    /// Runs one process: the built-in strategies.
-    #[command(after_help = PROCESS_HELP)]
-    Strategy(ProcessArgs),
+    /// Runs one process: the built-in strategies; or tells one of them to start or stop.
+    #[command(after_help = STRATEGY_HELP)]
+    Strategy(StrategyArgs),
     /// Runs one process: HTTP, the live stream and the page.
     #[command(after_help = PROCESS_HELP)]
     Gateway(ProcessArgs),
@@ -115,6 +119,52 @@ pub enum Command {
         Exit codes of verify: 0 clean, 1 broken, 2 cannot be opened."
     )]
     Audit(AuditCommand),
+    /// One order: buy, sell, show, cancel.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark order buy BTCUSDT 0.01\n  spark order sell ETHUSDT 0.5 --limit 3100 --tif gtc --reason \"take profit\"\n  \
+        spark order buy BTCTRY 0.001 --exchange btcturk --key my-order-17 --json\n  spark order show <order>\n  \
+        spark order cancel <order> --reason \"changed my mind\"\nExit code 1 when risk refuses it."
+    )]
+    Order(OrderCommand),
+    /// Lists the newest orders.
+    #[command(after_help = "Examples:\n  spark orders\n  spark orders --open\n  spark orders --state refused --limit 50 --json")]
+    Orders(OrdersArgs),
+    /// Lists positions with their worth at the newest marks.
+    #[command(after_help = "Examples:\n  spark positions\n  spark positions --json")]
+    Positions,
+    /// Stops every new order, or lets them pass again. Needs only the broker.
+    #[command(
+        after_help = "Examples:\n  spark kill on --reason \"prices look wrong\"\n  spark kill on --cancel-open --reason \"exchange is down\"\n  \
+        spark kill off --reason \"all well again\""
+    )]
+    Kill(KillArgs),
+    /// The limits in force: show, or replace.
+    #[command(
+        after_help = "Examples:\n  spark limits\n  spark limits show > limits.toml\n  spark limits set limits.toml --reason \"smaller overnight\"\n  \
+        spark limits set limits.toml --reason \"smaller overnight\" --confirm\nExit code 1 without --confirm."
+    )]
+    Limits {
+        /// What to do; without it, show.
+        #[command(subcommand)]
+        command: Option<LimitsCommand>,
+    },
+    /// Lifts a halt of trading, after a person has looked.
+    #[command(
+        after_help = "Examples:\n  spark resume binance --reason \"the difference was a deposit\"\n  spark resume ledger --reason \"restored from the replica\""
+    )]
+    Resume(ResumeArgs),
+    /// Tells the whole story of one order from the LEDGER, and decides about it again.
+    #[command(after_help = "Examples:\n  spark explain <order>\n  spark explain spark-<order> --json\n\
+        Exit code 1 when there is no such order, or when its verdict does not follow from the LEDGER.")]
+    Explain(OrderArgs),
+    /// Replays the recorded LEDGER under other limits and lists the orders whose answer would differ.
+    #[command(
+        name = "whatif",
+        after_help = "Examples:\n  spark limits show > new.toml && $EDITOR new.toml\n  spark whatif --limits new.toml\n  \
+        spark whatif --limits new.toml --from 24h\n  spark whatif --limits new.toml --from 2026-11-20T00:00:00Z --to 2026-11-21T00:00:00Z --json"
+    )]
+    Whatif(WhatifArgs),
     /// Sets the circuit breaker of an exchange by hand.
     #[command(
         after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""
@@ -135,6 +185,9 @@ pub enum Command {
 
 const PROCESS_HELP: &str = "Environment: NATS_URL, SPARK_NKEY_SEED_FILE or NATS_CREDS, SPARK_CONFIG, SPARK_DATA, \
 SPARK_METRICS_ADDR, SPARK_LOG or RUST_LOG (e.g. info,spark_feed=debug), SPARK_LOG_FORMAT=json, SPARK_<SECTION>__<KEY>.";
+
+const STRATEGY_HELP: &str = "Examples:\n  spark strategy start sma-cross --reason \"maintenance is over\" --symbols binance.BTCUSDT\n  \
+spark strategy stop sma-cross --reason \"it buys too much\"\nWithout start or stop it runs the process, as `spark --help` says of the others.";
 
 /// `spark up`.
 #[derive(Clone, Debug, Args)]

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use args::trading::StrategyArgs;
 use args::{Cli, Command, SimCommand};
 use exit::{Exit, Failure};
 use output::Style;
@@ -59,7 +60,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Risk(arguments) => process::run(Process::Risk, &arguments, global),
         Command::Executor(arguments) => process::run(Process::Executor, &arguments, global),
         Command::Candles(arguments) => process::run(Process::Candles, &arguments, global),
-        Command::Strategy(arguments) => process::run(Process::Strategy, &arguments, global),
+        Command::Strategy(StrategyArgs { command: Some(command), .. }) => ops::commands::strategy(&command, global),
+        Command::Strategy(StrategyArgs { command: None, process }) => process::run(Process::Strategy, &process, global),
         Command::Auditor(arguments) => process::run(Process::Auditor, &arguments, global),
         Command::Gateway(arguments) => process::run(Process::Gateway, &arguments, global),
         Command::ExchangeSim(arguments) => process::run(Process::ExchangeSim, &arguments, global),
@@ -71,6 +73,14 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Config(arguments) => ops::config::run(&arguments, global),
         Command::Sim(SimCommand::Fault(command)) => ops::fault::run(&command, global),
         Command::Audit(command) => ops::audit::run(&command, global),
+        Command::Order(command) => ops::orders::run(&command, global),
+        Command::Orders(arguments) => ops::orders::list(&arguments, global),
+        Command::Positions => ops::orders::positions(global),
+        Command::Kill(arguments) => ops::commands::kill(&arguments, global),
+        Command::Limits { command } => ops::commands::limits(command.as_ref(), global),
+        Command::Resume(arguments) => ops::commands::resume(&arguments, global),
+        Command::Explain(arguments) => ops::explain::run(&arguments, global),
+        Command::Whatif(arguments) => ops::whatif::run(&arguments, global),
         Command::Breaker(arguments) => ops::breaker::run(&arguments, global),
         Command::Setup(arguments) => ops::setup::run(&arguments),
         Command::Topology(arguments) => ops::topology::run(&arguments, global),

@@ -2,16 +2,23 @@
 
 pub mod audit;
 pub mod breaker;
+pub mod commands;
 pub mod config;
 pub mod doctor;
+pub mod explain;
 pub mod fault;
+pub mod gateway;
+pub mod history;
+pub mod orders;
 pub mod parked;
 pub mod schema;
 pub mod setup;
 pub mod status;
+mod story;
 mod summary;
 pub mod tail;
 pub mod topology;
+pub mod whatif;
 
 use std::time::Duration;
 

@@ -1,0 +1,209 @@
+//! What can be typed about orders.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::ProcessArgs;
+
+/// `spark order …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum OrderCommand {
+    /// Buys.
+    Buy(PlaceArgs),
+    /// Sells.
+    Sell(PlaceArgs),
+    /// Shows one order: what was asked, what risk said, where it stands.
+    Show(OrderArgs),
+    /// Takes an order back.
+    Cancel(CancelArgs),
+}
+
+/// `spark order buy|sell`.
+#[derive(Clone, Debug, Args)]
+pub struct PlaceArgs {
+    /// What, e.g. BTCUSDT.
+    pub symbol: String,
+    /// How much, in base currency, e.g. 0.01.
+    pub quantity: String,
+    /// At this price or better; without it a market order.
+    #[arg(long, value_name = "PRICE")]
+    pub limit: Option<String>,
+    /// Where: binance or btcturk.
+    #[arg(long, value_name = "EXCHANGE", default_value = "binance")]
+    pub exchange: String,
+    /// How long it lives; a market order is always ioc.
+    #[arg(long, value_enum, value_name = "TIF")]
+    pub tif: Option<Tif>,
+    /// Idempotency key: the same key again is the same order. Without it a new one is made and shown.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Why; it is kept with the order.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// What to wait for, a few seconds at most.
+    #[arg(long, value_enum, default_value = "accepted")]
+    pub wait: Wait,
+}
+
+/// How long an order lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tif {
+    /// Until filled or cancelled.
+    Gtc,
+    /// What can be filled at once.
+    Ioc,
+    /// All at once or nothing.
+    Fok,
+}
+
+/// What an order is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Wait {
+    /// Risk has said yes or no.
+    Verdict,
+    /// The exchange has it, or it is over.
+    Accepted,
+    /// It is over.
+    Final,
+}
+
+/// One order.
+#[derive(Clone, Debug, Args)]
+pub struct OrderArgs {
+    /// The order's id, or its client order id (spark-…).
+    pub order: String,
+}
+
+/// `spark order cancel`.
+#[derive(Clone, Debug, Args)]
+pub struct CancelArgs {
+    /// The order's id, or its client order id (spark-…).
+    pub order: String,
+    /// Why; it is kept with the command.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// `spark orders`.
+#[derive(Clone, Debug, Args)]
+pub struct OrdersArgs {
+    /// Only those of which something may still happen.
+    #[arg(long, conflicts_with = "state")]
+    pub open: bool,
+    /// Only those that stand so: waiting, approved, refused, submitted, filled …
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// Only this strategy's.
+    #[arg(long, value_name = "NAME")]
+    pub strategy: Option<String>,
+    /// Only this symbol's.
+    #[arg(long, value_name = "SYMBOL")]
+    pub symbol: Option<String>,
+    /// How many at most, newest first.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+/// `spark kill`.
+#[derive(Clone, Debug, Args)]
+pub struct KillArgs {
+    /// on: nothing new is sent; off: orders may pass again.
+    #[arg(value_enum)]
+    pub state: OnOff,
+    /// Also cancel every open order.
+    #[arg(long)]
+    pub cancel_open: bool,
+    /// Why; it is kept with the command.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// `spark limits …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LimitsCommand {
+    /// The limits in force, as a file that `set` takes.
+    Show,
+    /// Replaces all of them. Without --confirm only shows what would change.
+    Set(LimitsSetArgs),
+}
+
+/// `spark limits set`.
+#[derive(Clone, Debug, Args)]
+pub struct LimitsSetArgs {
+    /// TOML with [default], [strategy.<name>] and [symbol."<exchange>.<symbol>"]; what is not given has its built-in value.
+    pub file: PathBuf,
+    /// Why; it is kept with the command.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// It is meant.
+    #[arg(long)]
+    pub confirm: bool,
+}
+
+/// `spark strategy`: the process itself, or a command to one of its strategies.
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct StrategyArgs {
+    /// What to tell a strategy; without it, run the process.
+    #[command(subcommand)]
+    pub command: Option<StrategyCommand>,
+    /// For the process.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// `spark strategy …`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StrategyCommand {
+    /// Lets a strategy trade.
+    Start(StrategyTellArgs),
+    /// Refuses every new order of a strategy.
+    Stop(StrategyTellArgs),
+}
+
+/// `spark strategy start|stop`.
+#[derive(Clone, Debug, Args)]
+pub struct StrategyTellArgs {
+    /// Its name, as its orders carry it.
+    pub name: String,
+    /// Why; it is kept with the command.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// What it trades, e.g. binance.BTCUSDT; without it what it was told before.
+    #[arg(long, value_name = "EXCHANGE.SYMBOL", value_delimiter = ',')]
+    pub symbols: Vec<String>,
+}
+
+/// `spark resume`.
+#[derive(Clone, Debug, Args)]
+pub struct ResumeArgs {
+    /// ledger, binance or btcturk.
+    pub scope: String,
+    /// Why; it is kept with the command.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// `spark whatif`.
+#[derive(Clone, Debug, Args)]
+pub struct WhatifArgs {
+    /// The limits to suppose: a file as `spark limits show` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub limits: PathBuf,
+    /// Only orders decided at or after this time (2026-11-21T09:30:00Z, or 2h for two hours ago).
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Only orders decided before this time.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+}
