@@ -15,13 +15,14 @@ use crate::bus::assert_no_restarts;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spark-under-test");
 const LIMIT: Duration = Duration::from_secs(60);
-/// A quick market, quick polls with fresh prices each, and short pauses after failures.
+/// A quick market, quick polls with fresh prices each, and short pauses after failures. BTCTurk answers 120 questions for
+/// balances a minute: with its tries, more polls than this would be blocked for a minute.
 const CONFIG: &str = "[exchange-sim]\nactivity = 5.0\n\
     [feed.binance]\nsymbols = [\"BTCUSDT\"]\nreconnect_pause_ms_min = 10\nreconnect_pause_ms_max = 100\n\
     [feed.btcturk]\nsymbols = [\"BTCTRY\", \"USDTTRY\"]\nreconnect_pause_ms_min = 10\nreconnect_pause_ms_max = 100\n\
     [portfolio]\nprice_ttl_ms = 100\n\
     [portfolio.binance]\npoll_interval_ms = 200\n[portfolio.binance.breaker]\nopen_ms = 100\n\
-    [portfolio.btcturk]\npoll_interval_ms = 200\n[portfolio.btcturk.breaker]\nopen_ms = 100\n\
+    [portfolio.btcturk]\npoll_interval_ms = 500\n[portfolio.btcturk.breaker]\nopen_ms = 100\n\
     [gateway]\nrate_per_second = 1000\nrate_burst = 1000\n";
 const VARIANTS: [&str; 6] = ["bad_json", "truncated", "nan", "negative", "missing_field", "huge"];
 /// Frames or answers broken by each fault: all tries of one poll.
@@ -140,41 +141,37 @@ async fn garbage_frames_are_counted_and_every_trade_beside_them_is_stored() {
     assert_no_restarts(&system);
 }
 
+/// Every variant in every answer that a poll needs, one after the other.
+async fn break_answers(system: &System, bus: &Bus, venue: Venue, paths: [&str; 2]) {
+    let mut calls = Watch::new(bus, &format!("calls-{venue}"), subject::FEED, subject::calls(venue));
+    let mut balances = Watch::new(bus, &format!("balances-{venue}"), subject::LEDGER, subject::balances(venue));
+    let is_good = |balances: &Balances| !balances.stale && balances.error.is_none();
+    let first: Balances = balances.until("a first good poll", Timestamp::ZERO, is_good).await;
+    for (path, variant) in paths.into_iter().flat_map(|path| VARIANTS.map(|variant| (path, variant))) {
+        let began = spark_nats::now();
+        let fault = json!({ "exchange": venue.as_str(), "kind": "garbage", "variant": variant, "path": path, "n": STRIKES });
+        system.fault(fault.clone()).await;
+        let is_parse = |call: &Call| call.service == "portfolio" && call.error_type.as_deref() == Some("parse");
+        calls.until(&format!("{fault} is a parse error"), began, is_parse).await;
+        let failed = |balances: &Balances| balances.error.as_ref().is_some_and(|error| error.error_type == "parse");
+        let shown: Balances = balances.until(&format!("{fault} fails a poll"), began, failed).await;
+        assert!(shown.stale && shown.balances.len() == first.balances.len(), "the last good ones stay: {shown:?}");
+        let again: Balances = balances.until(&format!("service after {fault}"), began, is_good).await;
+        let change = again.total_usd.checked_div(first.total_usd).expect("the demo account is not empty");
+        let (now, then) = (again.total_usd, first.total_usd);
+        assert!((Decimal::new(5, 1)..Decimal::TWO).contains(&change), "{fault}: {now} after {then}");
+        assert_eq!(again.balances.len(), first.balances.len(), "{fault}");
+    }
+}
+
 #[tokio::test]
 async fn garbage_answers_are_parse_errors_of_that_exchange_and_the_balances_come_back() {
     let system = System::start(BINARY, CONFIG, &[]).await;
     let bus = system.bus("operator").await;
-    for (venue, paths) in [
-        (Venue::Binance, ["/api/v3/account", "/api/v3/ticker/price"]),
-        (Venue::Btcturk, ["/api/v1/users/balances", "/api/v2/ticker"]),
-    ] {
-        let mut calls = Watch::new(&bus, "calls", subject::FEED, subject::calls(venue));
-        let mut balances = Watch::new(&bus, "balances", subject::LEDGER, subject::balances(venue));
-        let is_good = |balances: &Balances| !balances.stale && balances.error.is_none();
-        let first: Balances = balances.until("a first good poll", Timestamp::ZERO, is_good).await;
-        for path in paths {
-            for variant in VARIANTS {
-                let began = spark_nats::now();
-                let fault =
-                    json!({ "exchange": venue.as_str(), "kind": "garbage", "variant": variant, "path": path, "n": STRIKES });
-                system.fault(fault.clone()).await;
-                let is_parse = |call: &Call| call.service == "portfolio" && call.error_type.as_deref() == Some("parse");
-                calls.until(&format!("{fault} is a parse error"), began, is_parse).await;
-                let failed = |balances: &Balances| balances.error.as_ref().is_some_and(|error| error.error_type == "parse");
-                let shown: Balances = balances.until(&format!("{fault} fails a poll"), began, failed).await;
-                assert!(shown.stale && shown.balances.len() == first.balances.len(), "the last good ones stay: {shown:?}");
-                let again: Balances = balances.until(&format!("service after {fault}"), began, is_good).await;
-                let change = again.total_usd.checked_div(first.total_usd).expect("the demo account is not empty");
-                assert!(
-                    (Decimal::new(5, 1)..Decimal::TWO).contains(&change),
-                    "{fault}: {} after {}",
-                    again.total_usd,
-                    first.total_usd
-                );
-                assert_eq!(again.balances.len(), first.balances.len(), "{fault}");
-            }
-        }
-    }
+    tokio::join!(
+        break_answers(&system, &bus, Venue::Binance, ["/api/v3/account", "/api/v3/ticker/price"]),
+        break_answers(&system, &bus, Venue::Btcturk, ["/api/v1/users/balances", "/api/v2/ticker"]),
+    );
     let portfolio = system.json("/api/portfolio").await.expect("the gateway answers");
     assert!(portfolio["totals"]["totalUsd"].as_f64().is_some_and(|total| total > 0.0), "{portfolio}");
     assert_eq!(bus.message_count(subject::PARKED).await.expect("the broker answers"), 0, "nothing broken reaches the bus");
