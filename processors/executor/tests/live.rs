@@ -205,3 +205,96 @@ async fn orders_trade_rest_and_are_cancelled_at_btcturk() {
     assert_eq!(stage.world.events[&unsupported].last().unwrap().steps[0].evidence, Evidence::NeverSent);
     stage.end("btcturk").await;
 }
+
+#[tokio::test]
+async fn what_the_exchange_tells_twice_late_or_not_at_all_is_counted_once() {
+    let mut stage = Stage::binance().await;
+    stage.order(market("warm", "0.01"), OrderState::Filled).await;
+    let fault = |kind: serde_json::Value| {
+        let mut body = json!({"exchange": "binance", "n": 1});
+        body.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+        body
+    };
+    stage.exchange.fault(fault(json!({"kind": "duplicate", "n": 6}))).await;
+    let twice = stage.order(market("twice", "0.02"), OrderState::Settled).await;
+    assert_eq!(stage.world.history(&twice), "pending submitted filled+0.02");
+
+    stage.exchange.fault(fault(json!({"kind": "part_expire"}))).await;
+    let part = stage.order(limit("part", "0.02", "59000"), OrderState::Expired).await;
+    assert_eq!(stage.world.history(&part), "pending submitted partially_filled+0.01 expired");
+
+    stage.exchange.fault(fault(json!({"kind": "reject", "late": true}))).await;
+    let late = stage.order(limit("late", "0.02", "59000"), OrderState::Rejected).await;
+    assert!(stage.world.history(&late).ends_with("rejected"), "{}", stage.world.history(&late));
+
+    let raced = stage.order(limit("raced", "0.02", "59000"), OrderState::Submitted).await;
+    stage.exchange.fault(fault(json!({"kind": "cancel_race"}))).await;
+    stage.world.cancel(&raced).await;
+    stage.world.until_state(&raced, OrderState::Settled).await;
+    assert_eq!(stage.world.history(&raced), "pending submitted filled+0.02");
+
+    // The stream loses the next frames, the cancel's answer is lost too.
+    let silent = stage.order(limit("silent", "0.02", "59000"), OrderState::Submitted).await;
+    stage.exchange.fault(fault(json!({"kind": "skip", "n": 4}))).await;
+    stage.exchange.fault(fault(json!({"kind": "lost_after", "method": "DELETE"}))).await;
+    stage.world.cancel(&silent).await;
+    stage.world.until_state(&silent, OrderState::Cancelled).await;
+    stage.end("binance").await;
+}
+
+#[tokio::test]
+async fn client_id_reuse_after_fill_does_not_trade_twice() {
+    let mut stage = Stage::binance().await;
+    let order = stage.order(market("a", "0.1"), OrderState::Settled).await;
+    // The approval comes again (somebody replays the message): the LEDGER knows the order, whatever the exchange would take.
+    stage.world.approve(&market("a", "0.1")).await;
+    let next = stage.order(market("b", "0.1"), OrderState::Settled).await;
+    assert_eq!((stage.exchange.submits("binance", &order).await, stage.exchange.submits("binance", &next).await), (1, 1));
+    assert_eq!(stage.exchange.fills("binance", &order).await, 1);
+    stage.end("binance").await;
+}
+
+#[tokio::test]
+async fn outage_during_submit_keeps_tracking() {
+    let mut stage = Stage::binance().await;
+    stage.order(market("warm", "0.01"), OrderState::Filled).await;
+    // Everything breaks for a while: the submit is executed and its answer lost, and nobody can be asked.
+    stage.exchange.fault(json!({"exchange": "binance", "kind": "lost_after", "n": 1})).await;
+    stage.exchange.fault(json!({"exchange": "binance", "kind": "status", "code": 503, "method": "GET", "for_ms": 2_500})).await;
+    stage.exchange.fault(json!({"exchange": "binance", "kind": "cut"})).await;
+    let order = stage.world.approve(&limit("a", "0.1", "59000")).await;
+    stage
+        .world
+        .until("it is unknown or known", |world| world.state(&order).is_some_and(|state| state != OrderState::Pending))
+        .await;
+    stage.world.until_state(&order, OrderState::Submitted).await;
+    stage.world.cancel(&order).await;
+    stage.world.until_state(&order, OrderState::Cancelled).await;
+    stage.end("binance").await;
+}
+
+#[tokio::test]
+async fn a_takeover_in_the_middle_of_orders_sends_each_of_them_once() {
+    let mut stage = Stage::binance().await;
+    let config = stage.exchange.binance(stage.broker.dir(), true);
+    let standby = Process::start(&stage.broker, "standby", &config).await;
+    stage.order(market("warm", "0.001"), OrderState::Filled).await;
+    let mut orders = Vec::new();
+    for number in 0..20 {
+        orders.push(stage.world.approve(&market(&format!("{number}"), "0.001")).await);
+    }
+    let Stage { exchange, world, executor, broker } = stage;
+    executor.kill().await;
+    let mut stage = Stage { exchange, world, executor: standby, broker };
+    let all = orders.clone();
+    stage
+        .world
+        .until("all orders final", move |world| all.iter().all(|order| world.state(order).is_some_and(OrderState::is_final)))
+        .await;
+    for order in &orders {
+        let (submits, fills) = (stage.exchange.submits("binance", order).await, stage.exchange.fills("binance", order).await);
+        let history = stage.world.history(order);
+        assert!(submits <= 1 && fills == usize::from(history.contains("filled+")), "{submits} {fills} {history}");
+    }
+    stage.end("binance").await;
+}

@@ -162,3 +162,28 @@ async fn another_writers_claim_is_adopted() {
     assert_eq!(world.history(&order), "pending", "nothing is decided over another writer's event");
     executor.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_approvals_is_filled_one_event_each() {
+    const ORDERS: usize = 3_000;
+    let broker = TestBroker::start().await;
+    let mut world = World::new(&broker).await;
+    world.quote(Venue::Binance, "BTCUSDT", "0.0099", "0.01", "1000000").await;
+    let executor = Process::start(&broker, "executor", &quick()).await;
+    let first = world.approve(&market("first", "1")).await;
+    world.until("a fill", |world| world.history(&first).ends_with("filled+1")).await;
+    let began = std::time::Instant::now();
+    let wishes: Vec<_> = (0..ORDERS).map(|number| market(&number.to_string(), "1")).collect();
+    for chunk in wishes.chunks(100) {
+        let all: Vec<_> = chunk.iter().map(|wish| world.approve(wish)).collect();
+        futures_util::future::join_all(all).await;
+    }
+    let approved = began.elapsed();
+    world.until("all fills", |world| world.events.len() > ORDERS).await;
+    println!("{ORDERS} approved in {approved:?}, filled in {:?}", began.elapsed());
+    for order in world.events.keys() {
+        assert_eq!(world.history(order), "pending submitted filled+1");
+    }
+    assert!(world.reconciliations.iter().all(|reconciliation| reconciliation.halted.is_none()));
+    executor.stop().await;
+}

@@ -69,6 +69,7 @@ impl Engine<'_> {
         match done {
             Done::Appended { event, outcome: Ok(sequence) } => {
                 self.count(&event);
+                self.newest = self.newest.max(sequence);
                 self.apply(Event::Stored { order: event.order, revision: event.revision, sequence });
             }
             Done::Appended { event, outcome: Err(Failed::Conflict(end)) } => {

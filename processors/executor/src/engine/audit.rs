@@ -186,6 +186,8 @@ impl Engine<'_> {
         for order in findings.doubtful.clone() {
             self.apply(Event::Doubt(order));
         }
+        // What is decided and not read back yet is in the account and not in the ledger's sums.
+        let is_quiet = self.is_quiet();
         let second_look = Duration::from_millis(self.config.second_look_ms);
         let Some(watch) = self.watches.get_mut(&venue) else { return };
         watch.is_looking = false;
@@ -200,8 +202,8 @@ impl Engine<'_> {
             return self.settle(venue);
         };
         watch.looks += 1;
-        let is_same = watch.last.as_ref() == Some(&violation);
-        watch.last = Some(violation.clone());
+        let is_same = is_quiet && watch.last.as_ref() == Some(&violation);
+        watch.last = is_quiet.then(|| violation.clone());
         // Somebody is being asked about: what is missing may be there.
         if !ours.uncertain.is_empty() && watch.uncertain < LOOKS_UNCERTAIN_MAX {
             watch.uncertain += 1;

@@ -80,6 +80,8 @@ pub(crate) struct Engine<'a> {
     began_at: Instant,
     /// Quotes stored so far have been read.
     quotes_read: bool,
+    /// LEDGER sequence of our newest event.
+    newest: u64,
     /// Newest quotes, by exchange and symbol.
     tops: HashMap<(Venue, String), Quote>,
     fills: Arc<AtomicU64>,
@@ -118,7 +120,7 @@ impl<'a> Engine<'a> {
         instruments: &'a InstrumentTable,
         lease: Arc<Lease>,
     ) -> Result<Self, Error> {
-        let (store, saved, cursor) = Store::open(service).await?;
+        let (store, mut saved, cursor) = Store::open(service).await?;
         let (events, heard) = mpsc::channel(HEARD_MAX);
         let (queue, calls) = CallQueue::new(service);
         tokio::spawn(telemetry::publish(service.bus.clone(), calls));
@@ -138,7 +140,12 @@ impl<'a> Engine<'a> {
             let section = config.exchange(venue);
             (venue, VenueRules { mode: section.mode, latency: Duration::from_millis(section.latency_ms) })
         };
-        let core = Core::new(config.pauses(window), lives.keys().map(|venue| rules(*venue)), saved.ledger.clone(), instruments);
+        let core = Core::new(
+            config.pauses(window),
+            lives.keys().map(|venue| rules(*venue)),
+            std::mem::take(&mut saved.ledger),
+            instruments,
+        );
         Ok(Self {
             service,
             config,
@@ -160,6 +167,7 @@ impl<'a> Engine<'a> {
             started: false,
             began_at: Instant::now(),
             quotes_read: false,
+            newest: 0,
             tops: HashMap::new(),
             fills: service.status.counter("spark_order_fill_total"),
             illegal: service.status.counter("spark_order_illegal_transition_total"),
@@ -198,6 +206,11 @@ impl<'a> Engine<'a> {
                 batch = feed.next() => self.quotes(&batch.ok_or(Error::Ended("the reader of the FEED"))?),
             }
         }
+    }
+
+    /// Everything that was decided is stored and has been read back.
+    fn is_quiet(&self) -> bool {
+        self.core.appends_in_flight() == 0 && self.cursor.is_some_and(|cursor| cursor.sequence >= self.newest)
     }
 
     fn until_timer(&self) -> Duration {
@@ -414,8 +427,7 @@ impl<'a> Engine<'a> {
     fn save(&mut self) -> Result<(), Error> {
         let Some(cursor) = self.cursor else { return Ok(()) };
         let began = Instant::now();
-        self.saved.ledger = self.core.ledger().clone();
-        self.store.save(&self.saved, cursor)?;
+        self.store.save(self.core.ledger(), &self.saved, cursor)?;
         self.saving_took = began.elapsed();
         self.saved_at = Instant::now();
         self.changed = false;

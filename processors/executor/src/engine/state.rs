@@ -16,7 +16,7 @@ use crate::reconcile::Tape;
 /// Layout of the state; another number is another program's, and the LEDGER is read from its beginning.
 const LAYOUT: u32 = 1;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct Saved {
     layout: u32,
     pub ledger: Ledger,
@@ -24,6 +24,15 @@ pub(super) struct Saved {
     pub tapes: BTreeMap<Venue, Tape>,
     /// The filters published last.
     pub filters: BTreeMap<Venue, BTreeMap<String, Filters>>,
+}
+
+/// As [`Saved`], without a copy of it: there may be a million finished orders in it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    layout: u32,
+    ledger: &'a Ledger,
+    tapes: &'a BTreeMap<Venue, Tape>,
+    filters: &'a BTreeMap<Venue, BTreeMap<String, Filters>>,
 }
 
 impl Default for Saved {
@@ -62,8 +71,10 @@ impl Store {
         Ok((store, saved, Some(cursor)))
     }
 
-    pub fn save(&self, saved: &Saved, cursor: Cursor) -> Result<(), Error> {
-        let state = rmp_serde::to_vec_named(saved).map_err(|error| Error::State(error.to_string()))?;
+    /// Replaces what was saved; `ledger` is the present one.
+    pub fn save(&self, ledger: &Ledger, saved: &Saved, cursor: Cursor) -> Result<(), Error> {
+        let shown = Shown { layout: LAYOUT, ledger, tapes: &saved.tapes, filters: &saved.filters };
+        let state = rmp_serde::to_vec_named(&shown).map_err(|error| Error::State(error.to_string()))?;
         let cursors = BTreeMap::from([(LEDGER.to_owned(), cursor)]);
         Ok(self.checkpoint.save(&Row { state, cursors, boundary_ns: 0 })?)
     }

@@ -54,7 +54,7 @@ impl Process {
 
 /// Settings that make tests quick.
 pub fn quick() -> Config {
-    Config {
+    let mut config = Config {
         reconcile_ms: 300,
         second_look_ms: 50,
         ask_ms: 50,
@@ -63,7 +63,11 @@ pub fn quick() -> Config {
         retry_ms_max: 200,
         poll_ms: 100,
         ..Config::default()
-    }
+    };
+    // Nobody is there: filters of the real exchanges are nothing that a test may ask for.
+    config.binance.base_url = Some("http://127.0.0.1:9".to_owned());
+    config.btcturk.base_url = Some("http://127.0.0.1:9".to_owned());
+    config
 }
 
 /// Everybody else.
