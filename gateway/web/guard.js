@@ -113,7 +113,12 @@ export function start(isOn) {
         return;
       }
       const problem = await answer.json().catch(() => ({}));
-      if (answer.status === 401) { token = ''; $('kill-token-row').hidden = false; }
+      if (answer.status === 401) {
+        token = '';
+        $('kill-token-row').hidden = false;
+        say('This is not the operator\'s token. `spark up` keeps it in <data>/keys/operator.token.');
+        return;
+      }
       say([problem.title ?? `answer ${answer.status}`, problem.detail, problem.fix].filter(Boolean).join('. '));
     } catch {
       say('The gateway does not answer. From a shell: spark kill on --reason …');

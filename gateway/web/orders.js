@@ -48,7 +48,12 @@ function row(order) {
   ];
 }
 
-const signed = (value, shown) => h('span', { class: value > 0 ? 'good' : value < 0 ? 'bad' : '' }, value > 0 ? `+${shown}` : shown);
+/** With its sign and colour; what rounds to nothing has neither. */
+function signed(value, shown) {
+  if (Math.abs(value) < 0.005) return shown(0);
+  return h('span', { class: value > 0 ? 'good' : 'bad' }, value > 0 ? `+${shown(value)}` : shown(value));
+}
+
 
 export function drawPositions(data) {
   const rows = data?.positions ?? [];
@@ -67,7 +72,7 @@ export function drawPositions(data) {
       h('td', { class: 'r opt' }, format.price(position.averagePrice)),
       h('td', { class: `r opt ${position.quantity && position.markAgeMs > 30000 ? 'warn' : ''}` }, format.price(position.mark)),
       format.usd(position.valueUsd),
-      h('td', { class: 'r' }, position.unrealizedUsd === null ? '–' : signed(position.unrealizedUsd, format.usd(position.unrealizedUsd))),
-      h('td', { class: 'r opt' }, signed(position.realized, format.amount(Math.round(position.realized * 100) / 100))),
+      h('td', { class: 'r' }, position.unrealizedUsd === null ? '–' : signed(position.unrealizedUsd, format.usd)),
+      h('td', { class: 'r opt' }, signed(position.realized, (value) => format.amount(Math.round(value * 100) / 100))),
     ]))));
 }

@@ -359,3 +359,6 @@ pub fn scope_name(scope: &HaltScope) -> String {
         HaltScope::Exchange(venue) => venue.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;
