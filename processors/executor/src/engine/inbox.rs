@@ -8,13 +8,29 @@ use spark_bus_schema::{DecodeError, subject};
 use spark_exchanges::BreakerMode;
 use spark_nats::{Delivery, park, text};
 
-use super::Engine;
+use super::{APPENDS_MAX, Engine, INBOX_AT_ONCE};
 use crate::Error;
 use crate::machine::Event;
 
 impl Engine<'_> {
-    pub(super) async fn read(&mut self, batch: Vec<Delivery>) -> Result<(), Error> {
-        for delivery in batch {
+    /// A batch has been read. A kill switch in it shuts the gates at once, whatever still waits before it.
+    pub(super) fn receive(&mut self, batch: Vec<Delivery>) {
+        for delivery in &batch {
+            if delivery.subject == subject::KILL_SWITCH && delivery.decode::<KillSwitch>().is_ok_and(|command| command.on) {
+                self.kill_ahead = self.kill_ahead.max(delivery.sequence);
+                self.stops.values().for_each(|stop| _ = stop.send_replace(true));
+            }
+        }
+        self.inbox.extend(batch);
+    }
+
+    /// Takes in some of what waits.
+    pub(super) async fn take_some(&mut self) -> Result<(), Error> {
+        for _ in 0..INBOX_AT_ONCE {
+            if self.core.appends_in_flight() >= APPENDS_MAX {
+                break;
+            }
+            let Some(delivery) = self.inbox.pop_front() else { break };
             if let Err(error) = self.take_in(&delivery) {
                 park(&self.bus, self.service.name, &delivery, error.reason(), &text(&error)).await?;
             }
@@ -22,6 +38,9 @@ impl Engine<'_> {
             self.changed = true;
             if !self.started && delivery.sequence >= self.lease.epoch() {
                 self.begin();
+            }
+            if delivery.sequence == self.kill_ahead {
+                self.set_stops();
             }
         }
         Ok(())
@@ -45,10 +64,6 @@ impl Engine<'_> {
                 reason = command.reason,
                 "kill switch"
             );
-            if command.on {
-                // Before anything else that may be on its way.
-                self.stops.values().for_each(|stop| _ = stop.send_replace(true));
-            }
             self.apply(Event::Kill { sequence: delivery.sequence, command: Box::new(command) });
             self.set_stops();
         } else if is(subject::CANCELS) {

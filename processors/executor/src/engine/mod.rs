@@ -5,7 +5,7 @@ mod audit;
 mod inbox;
 mod state;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,8 +30,12 @@ use crate::machine::{Action, Core, Event, VenueRules};
 use crate::paper::{Account, Desk};
 use crate::telemetry::{self, CallQueue};
 
-/// Events on their way to the LEDGER at once; then nothing more is read from it.
-const APPENDS_MAX: usize = 512;
+/// Events on their way to the LEDGER at once; then what was read of it waits.
+const APPENDS_MAX: usize = 128;
+/// Messages of the LEDGER that may wait; then nothing more is read.
+const INBOX_MAX: usize = 2_048;
+/// Messages taken in one after the other before the rest gets its turn.
+const INBOX_AT_ONCE: usize = 64;
 /// Answers that may wait for the loop.
 const HEARD_MAX: usize = 4_096;
 /// Answers taken in one after the other before the rest gets its turn.
@@ -80,6 +84,10 @@ pub(crate) struct Engine<'a> {
     began_at: Instant,
     /// Quotes stored so far have been read.
     quotes_read: bool,
+    /// Read of the LEDGER and not taken in yet.
+    inbox: VecDeque<Delivery>,
+    /// LEDGER sequence of a kill switch that has been seen in the inbox: nothing leaves before it has been taken in.
+    kill_ahead: u64,
     /// LEDGER sequence of our newest event.
     newest: u64,
     /// Newest quotes, by exchange and symbol.
@@ -167,6 +175,8 @@ impl<'a> Engine<'a> {
             started: false,
             began_at: Instant::now(),
             quotes_read: false,
+            inbox: VecDeque::new(),
+            kill_ahead: 0,
             newest: 0,
             tops: HashMap::new(),
             fills: service.status.counter("spark_order_fill_total"),
@@ -184,7 +194,7 @@ impl<'a> Engine<'a> {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let may_read = self.core.appends_in_flight() < APPENDS_MAX;
+            let may_take = !self.inbox.is_empty() && self.core.appends_in_flight() < APPENDS_MAX;
             let timer = self.until_timer();
             tokio::select! {
                 biased;
@@ -199,10 +209,10 @@ impl<'a> Engine<'a> {
                     self.quotes_read |= feed.is_caught_up();
                     self.keep_house()?;
                 }
-                batch = ledger.next(), if may_read => {
-                    let batch = batch.ok_or(Error::Ended("the reader of the LEDGER"))?;
-                    self.read(batch).await?;
+                batch = ledger.next(), if self.inbox.len() < INBOX_MAX => {
+                    self.receive(batch.ok_or(Error::Ended("the reader of the LEDGER"))?);
                 }
+                () = std::future::ready(()), if may_take => self.take_some().await?,
                 batch = feed.next() => self.quotes(&batch.ok_or(Error::Ended("the reader of the FEED"))?),
             }
         }
@@ -391,8 +401,9 @@ impl<'a> Engine<'a> {
 
     /// Shuts or opens the gates as the core says.
     fn set_stops(&mut self) {
+        let is_kill_ahead = self.cursor.is_none_or(|cursor| cursor.sequence < self.kill_ahead);
         for (venue, stop) in &self.stops {
-            let stopped = !self.started || self.core.is_stopped(*venue);
+            let stopped = is_kill_ahead || !self.started || self.core.is_stopped(*venue);
             stop.send_if_modified(|was| std::mem::replace(was, stopped) != stopped);
         }
     }
