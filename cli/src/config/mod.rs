@@ -5,10 +5,12 @@ mod section;
 mod sources;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::{Instrument, InstrumentTable};
+use spark_nats::topology::Settings;
 
 pub use problem::{Place, Problem, is_secret, nearest};
 pub use section::extract;
@@ -45,15 +47,29 @@ pub struct Nats {
     pub seed_file: Option<PathBuf>,
     /// `.creds` file. `NATS_CREDS` wins.
     pub creds_file: Option<PathBuf>,
+    /// How long the broker remembers message ids, ms, where `spark up` makes the streams (default 120000, 100 to 3600000).
+    /// Nothing depends on it: effects have natural keys.
+    pub duplicate_window_ms: Option<u64>,
 }
 
 impl Nats {
+    /// How the streams are set up.
+    #[must_use]
+    pub fn topology(&self) -> Settings {
+        let default = Settings::default();
+        let window = self.duplicate_window_ms.map_or(default.duplicate_window, Duration::from_millis);
+        Settings { duplicate_window: window, ..default }
+    }
+
     fn validate(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for url in self.url.iter().flat_map(|urls| urls.split(',')) {
             if !["nats://", "tls://", "ws://", "wss://"].iter().any(|scheme| url.trim().starts_with(scheme)) {
                 wrong.push(format!("url = \"{url}\": not the address of a broker; write it like \"nats://127.0.0.1:4222\""));
             }
+        }
+        if let Some(window) = self.duplicate_window_ms.filter(|window| !(100..=3_600_000).contains(window)) {
+            wrong.push(format!("duplicate_window_ms = {window}: must be 100 to 3600000, e.g. 120000"));
         }
         for (key, path) in [("seed_file", &self.seed_file), ("creds_file", &self.creds_file)] {
             if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {

@@ -239,7 +239,7 @@ async fn broker(findings: &mut Findings, global: &Global, config: &Config, runni
         findings.bad("broker", Verdict::Warn, told, format!("Spark is tested with {}; use that one", server::VERSION));
     }
     sync_interval(findings, &global.data);
-    streams(findings, &bus).await;
+    streams(findings, &bus, config.nats.topology()).await;
     processes(findings, &bus, running).await;
     parked(findings, &bus).await;
 }
@@ -266,8 +266,8 @@ fn sync_interval(findings: &mut Findings, data: &Path) {
     }
 }
 
-async fn streams(findings: &mut Findings, bus: &Bus) {
-    match topology::drift(bus, Settings::default()).await {
+async fn streams(findings: &mut Findings, bus: &Bus, settings: Settings) {
+    match topology::drift(bus, settings).await {
         Ok(drifts) if drifts.is_empty() => findings.ok("streams", "as declared"),
         Ok(drifts) => drifts.iter().for_each(|drift| {
             findings.bad(

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use spark_nats::identities::Identities;
 use spark_nats::server::{self, Setup};
-use spark_nats::topology::{self, Change, Settings};
+use spark_nats::topology::{self, Change};
 use spark_nats::{Bus, ConnectOptions, Credentials};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -149,7 +149,8 @@ async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, config: &Conf
     };
     setup.write(Some(&identities))?;
     supervisor.start(plan.broker(), None);
-    let changes = supervisor.during(told("waiting for nats-server to read its store", broker_ready(plan, &identities))).await?;
+    let changes =
+        supervisor.during(told("waiting for nats-server to read its store", broker_ready(plan, config, &identities))).await?;
     if !json {
         let made = changes.iter().filter(|change| !matches!(change, Change::Unchanged(_)));
         made.for_each(|change| output::note(&format!("{:>13} | {change}", BROKER)));
@@ -200,7 +201,7 @@ async fn told<T>(what: &str, work: impl Future<Output = Result<T, Failure>>) -> 
     }
 }
 
-async fn broker_ready(plan: &Plan, identities: &Identities) -> Result<Vec<Change>, Failure> {
+async fn broker_ready(plan: &Plan, config: &Config, identities: &Identities) -> Result<Vec<Change>, Failure> {
     server::wait_ready(plan.ports.nats, BROKER_LIMIT).await?;
     let credentials = identities.seed_file("supervisor").map_or(Credentials::None, Credentials::NkeySeedFile);
     let bus = Bus::connect(ConnectOptions { url: plan.nats_url(), name: "supervisor".to_owned(), credentials }).await?;
@@ -210,7 +211,7 @@ async fn broker_ready(plan: &Plan, identities: &Identities) -> Result<Vec<Change
             plan.nats_dir().display()
         ))
     })?;
-    let changes = topology::ensure(&bus, Settings::default()).await?;
+    let changes = topology::ensure(&bus, config.nats.topology()).await?;
     bus.close().await;
     Ok(changes)
 }
