@@ -19,6 +19,8 @@ use crate::history::History;
 pub(crate) const CHUNKS_MAX: usize = 64;
 /// Quotes that wait for publication; beyond it nothing is taken.
 const WAITING_MAX: usize = 65_536;
+/// A price that the venue says again after this long is published again: that it still holds is news.
+pub(crate) const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Pause after the broker refused.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// How long what is waiting may take to reach the broker when the process stops.
@@ -179,9 +181,11 @@ impl Task {
     fn push(&mut self, quote: Quote) {
         if let Some(newest) = &self.newest {
             let older = quote.update_id != 0 && quote.update_id < newest.update_id;
-            // A book that moved keeps its id or not; one that says the same again says nothing.
-            let same = (quote.bid_price, quote.bid_quantity, quote.ask_price, quote.ask_quantity)
-                == (newest.bid_price, newest.bid_quantity, newest.ask_price, newest.ask_quantity);
+            // A book that moved keeps its id or not; one that says the same again at once says nothing.
+            let soon = quote.received_at.saturating_since(newest.received_at) < REPEAT_AFTER;
+            let same = soon
+                && (quote.bid_price, quote.bid_quantity, quote.ask_price, quote.ask_quantity)
+                    == (newest.bid_price, newest.bid_quantity, newest.ask_price, newest.ask_quantity);
             if older || (same && quote.update_id <= newest.update_id) {
                 return;
             }

@@ -12,6 +12,7 @@ pub use parser::{Frame, Parser};
 
 use crate::config::QuoteSource;
 use crate::frame::{FrameError, SymbolIndex, Update};
+use crate::quotes::REPEAT_AFTER;
 use crate::venue::{Channel, Protocol, Reaction, Sink};
 use book::{Book, Gap};
 
@@ -91,9 +92,12 @@ impl Feed {
         received_at.saturating_since(since) < BOOK_LIMIT
     }
 
-    /// Leaves out what says the same as the one before.
+    /// Leaves out what says the same as the one before, for a while: a price that still holds is not an old price.
     fn quote(&mut self, symbol: SymbolIndex, quote: Quote, sink: &mut Sink) {
-        let same = |last: &Quote| Quote { received_at: quote.received_at, ..*last } == quote;
+        let same = |last: &Quote| {
+            Quote { received_at: quote.received_at, ..*last } == quote
+                && quote.received_at.saturating_since(last.received_at) < REPEAT_AFTER
+        };
         if self.last[symbol].as_ref().is_some_and(same) {
             sink.heard(symbol, Channel::Quotes);
         } else {

@@ -133,6 +133,11 @@ fn identical_tickers_give_one_quote_and_other_pairs_none() {
         feed.frame(frame.as_bytes(), AT, &mut sink).unwrap();
     }
     assert_eq!(best(&mut sink), [pair("100", "101"), pair("99", "101"), pair("100", "101")]);
+    // A second later it is news that the price still holds.
+    feed.frame(ticker("100").as_bytes(), AT + std::time::Duration::from_millis(999), &mut sink).unwrap();
+    assert_eq!(best(&mut sink), []);
+    feed.frame(ticker("100").as_bytes(), AT + std::time::Duration::from_secs(1), &mut sink).unwrap();
+    assert_eq!(best(&mut sink), [pair("100", "101")]);
 }
 
 #[test]
