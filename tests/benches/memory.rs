@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use spark_tests::bench::{is_quick, machine};
-use spark_tests::system::{System, proportional_bytes, resident_bytes};
+use spark_tests::system::{System, process_name, proportional_bytes, resident_bytes};
 
 const TARGET_MIB: f64 = 300.0;
 const MIB: f64 = 1_048_576.0;
@@ -26,21 +26,11 @@ async fn run() {
     let (mut resident, mut proportional) = (0.0, 0.0);
     for (pid, command) in system.tree() {
         let (own, share) = (resident_bytes(pid) as f64 / MIB, proportional_bytes(pid) as f64 / MIB);
-        println!("  {:<24} {own:>10.1} {share:>14.1}", name(&command));
+        println!("  {:<24} {own:>10.1} {share:>14.1}", process_name(&command));
         resident += own;
         proportional += share;
     }
     println!("  {:<24} {resident:>10.1} {proportional:>14.1}", "total");
     println!("  target (baseline) < {TARGET_MIB} MiB resident: {:.2} of it", resident / TARGET_MIB);
     system.stop().await;
-}
-
-/// The program and, for Spark's own, the process it runs as.
-fn name(command: &str) -> String {
-    let mut words = command.split_whitespace();
-    let program = words.next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-    match words.next() {
-        Some(process) if program.starts_with("spark") => format!("spark {process}"),
-        _ => program.to_owned(),
-    }
 }

@@ -323,3 +323,26 @@ pub fn resident_bytes(pid: u32) -> u64 {
     let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("statm")).unwrap_or_default();
     text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).map_or(0, |pages| pages * 4096)
 }
+
+/// Processor time that a process has used, to 10 ms.
+#[must_use]
+pub fn processor_time(pid: u32) -> Duration {
+    /// Clock ticks a second; Linux has told programs the same number for ever.
+    const TICKS: u64 = 100;
+    let text = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
+    // The name in parentheses may hold anything; of what follows it, user and system time are the 12th and 13th.
+    let rest = text.rsplit_once(')').map_or("", |pair| pair.1);
+    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 1_000 / TICKS)
+}
+
+/// The program of a command line and, for Spark's own, the process it runs as.
+#[must_use]
+pub fn process_name(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let program = words.next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    match words.next() {
+        Some(process) if program.starts_with("spark") => format!("spark {process}"),
+        _ => program.to_owned(),
+    }
+}
