@@ -30,6 +30,8 @@ pub struct Ours {
     pub open: BTreeSet<String>,
     /// Orders of which nobody can say right now whether they are in it.
     pub uncertain: BTreeSet<String>,
+    /// Of [`Ours::open`], how many the exchange is being asked about right now: they may have traded without our knowing.
+    pub asked: usize,
     /// Orders that the exchange acknowledged and no longer knows.
     pub lost: BTreeSet<String>,
     /// Positions, by symbol.
@@ -149,10 +151,11 @@ fn average_prices(ours: &Ours, theirs: &Theirs) -> Invariant {
     let mut differences = Vec::new();
     let mut compared = Vec::new();
     for (symbol, position) in &ours.positions {
-        let theirs = positions.get(symbol).and_then(Position::average_price);
+        let listed = positions.get(symbol);
+        let theirs = listed.and_then(Position::average_price);
         match (position.average_price(), theirs) {
             (None, _) => {}
-            (Some(ours), Some(theirs)) if is_near(ours, theirs) => {
+            (Some(ours), Some(theirs)) if is_near(ours, theirs) || listed.is_some_and(|listed| is_same(position, listed)) => {
                 compared.push(format!("{symbol} {} {}", ours.normalize(), quote_of(symbol)));
             }
             (Some(ours), theirs) => differences.push(format!(
@@ -163,6 +166,13 @@ fn average_prices(ours: &Ours, theirs: &Theirs) -> Invariant {
         }
     }
     invariant("average_price", differences, if compared.is_empty() { "no open position".to_owned() } else { compared.join(", ") })
+}
+
+/// Whether the same was bought and sold for the same money. An average depends on the order of trades, and after an outage
+/// the ledger learns of them in another order than they happened: that is no difference.
+fn is_same(ours: &Position, theirs: &Position) -> bool {
+    let totals = |position: &Position| [position.bought, position.sold, position.bought_quote, position.sold_quote];
+    totals(ours) == totals(theirs)
 }
 
 fn is_near(ours: Decimal, theirs: Decimal) -> bool {
@@ -251,8 +261,8 @@ mod tests {
         ids.iter().map(|id| (*id).to_owned()).collect()
     }
 
-    fn bought() -> BTreeMap<String, Position> {
-        let fill = Fill {
+    fn fill() -> Fill {
+        Fill {
             trade_id: "1".into(),
             price: d("100"),
             quantity: d("2"),
@@ -260,9 +270,12 @@ mod tests {
             fee_asset: "USDT".into(),
             is_maker: false,
             at: Timestamp::ZERO,
-        };
+        }
+    }
+
+    fn bought() -> BTreeMap<String, Position> {
         let mut position = Position::default();
-        position.fill("BTCUSDT", Side::Buy, &fill).unwrap();
+        position.fill("BTCUSDT", Side::Buy, &fill()).unwrap();
         BTreeMap::from([("BTCUSDT".to_owned(), position)])
     }
 
@@ -302,8 +315,22 @@ mod tests {
         check(ours(), Theirs { open: ids(&[&order, "web_1"]), ..theirs() }, [true, false, true, true], "web_1 is open");
         check(Ours { lost: ids(&["x"]), ..ours() }, theirs(), [true, false, true, true], "no longer knows");
         let mut positions = bought();
-        positions.get_mut("BTCUSDT").unwrap().cost = d("200.03");
+        let wrong = positions.get_mut("BTCUSDT").unwrap();
+        (wrong.cost, wrong.bought_quote) = (d("200.03"), d("200.03"));
         check(ours(), Theirs { positions: Some(positions), ..theirs() }, [true, true, false, true], "100.015");
+        // The same trades in another order make another average.
+        let trades = [(Side::Buy, "100", "2"), (Side::Sell, "110", "1"), (Side::Buy, "120", "1")];
+        let made = |order: [usize; 3]| {
+            let mut position = Position::default();
+            for (side, price, quantity) in order.map(|at| trades[at]) {
+                let fill = Fill { price: d(price), quantity: d(quantity), ..fill() };
+                position.fill("BTCUSDT", side, &fill).unwrap();
+            }
+            BTreeMap::from([("BTCUSDT".to_owned(), position)])
+        };
+        let (one, other) = (made([0, 1, 2]), made([0, 2, 1]));
+        assert_ne!(one["BTCUSDT"].average_price(), other["BTCUSDT"].average_price());
+        check(Ours { positions: one, ..ours() }, Theirs { positions: Some(other), ..theirs() }, [true; 4], "");
         // Nobody knows: no difference either way.
         let uncertain = Ours { open: ids(&[]), uncertain: ids(&[&order]), ..ours() };
         check(uncertain, theirs(), [true; 4], "");

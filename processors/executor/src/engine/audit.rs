@@ -1,6 +1,6 @@
 //! When the exchanges are looked at and what follows: comparisons, second looks, halts, settlements, filters, keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -183,7 +183,11 @@ impl Engine<'_> {
     }
 
     fn judge(&mut self, venue: Venue, ours: &Ours, findings: Findings) {
-        for order in findings.doubtful.clone() {
+        let violation = findings.violation();
+        let is_new = violation.is_some() && self.watches.get(&venue).is_some_and(|watch| watch.last != violation);
+        // A message can be lost on a stream that stays up: any order in the book may have traded without our knowing.
+        let in_book = ours.open.iter().filter(|_| is_new).filter_map(|id| OrderId::from_client_id(id));
+        for order in findings.doubtful.iter().cloned().chain(in_book).collect::<BTreeSet<_>>() {
             self.apply(Event::Doubt(order));
         }
         // What is decided and not read back yet is in the account and not in the ledger's sums.
@@ -192,7 +196,7 @@ impl Engine<'_> {
         let Some(watch) = self.watches.get_mut(&venue) else { return };
         watch.is_looking = false;
         let pause = if watch.mode == TradingMode::Paper { PAPER_PAUSE } else { second_look };
-        let Some(violation) = findings.violation() else {
+        let Some(violation) = violation else {
             let was_ready = std::mem::replace(&mut watch.is_ready, true) && !std::mem::replace(&mut watch.held, false);
             self.conclude(venue, findings, None);
             let is_key_fit = self.watches.get(&venue).is_some_and(|watch| watch.is_key_fit);
@@ -205,7 +209,8 @@ impl Engine<'_> {
         let is_same = is_quiet && watch.last.as_ref() == Some(&violation);
         watch.last = is_quiet.then(|| violation.clone());
         // Somebody is being asked about: what is missing may be there.
-        if !ours.uncertain.is_empty() && watch.uncertain < LOOKS_UNCERTAIN_MAX {
+        let is_asking = !ours.uncertain.is_empty() || ours.asked > 0;
+        if is_asking && watch.uncertain < LOOKS_UNCERTAIN_MAX {
             watch.uncertain += 1;
             // Looks cost allowance that the questions need.
             return watch.again(pause * watch.uncertain.min(UNCERTAIN_PAUSES_MAX));

@@ -160,6 +160,7 @@ impl Core {
             } else if !work.facts.is_final() && (matches!(work.sent, Sent::InFlight | Sent::Maybe) || work.given_up.is_some()) {
                 ours.uncertain.insert(id);
             } else if work.sent == Sent::Yes && !work.facts.is_final() {
+                ours.asked += usize::from(work.asking);
                 ours.open.insert(id);
             }
         }
