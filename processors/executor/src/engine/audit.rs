@@ -32,6 +32,8 @@ const FAILED_PAUSE: Duration = Duration::from_secs(2);
 /// Filled orders looked up in the exchange's record after one comparison.
 const SETTLE_LIVE_MAX: usize = 20;
 const SETTLE_PAPER_MAX: usize = 500;
+/// Settlements of paper orders on their way to the LEDGER at once; the next ones follow when the house is kept again.
+const SETTLE_AT_ONCE: usize = 2;
 /// A key that could not be checked is checked again after this.
 const KEY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -289,16 +291,27 @@ impl Engine<'_> {
             .collect();
         match mode {
             // The desk's own record is where its fills come from.
-            TradingMode::Paper => {
-                for facts in orders {
-                    self.apply(Event::Settled(facts.terms.order.clone()));
-                }
+            TradingMode::Paper if self.settling.len() < SETTLE_PAPER_MAX => {
+                self.settling.extend(orders.into_iter().map(|facts| facts.terms.order.clone()));
             }
+            // Still busy with those of the last time.
+            TradingMode::Paper => {}
             TradingMode::Live => {
                 if let Some(live) = self.lives.get(&venue).filter(|_| !orders.is_empty()) {
                     live.settle(orders);
                 }
             }
+        }
+    }
+
+    /// Settles some of those that wait for it, a few at a time: each is written to disk, and orders come first.
+    pub(super) fn settle_some(&mut self) {
+        for _ in 0..SETTLE_AT_ONCE {
+            if self.core.appends_in_flight() >= SETTLE_AT_ONCE {
+                return;
+            }
+            let Some(order) = self.settling.pop_front() else { return };
+            self.apply(Event::Settled(order));
         }
     }
 

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rust_decimal::Decimal;
 use spark_bus_schema::market::{Quote, QuoteBatch};
-use spark_bus_schema::orders::TradingMode;
+use spark_bus_schema::orders::{OrderId, TradingMode};
 use spark_bus_schema::telemetry::ProcessState;
 use spark_bus_schema::{InstrumentTable, Venue, subject};
 use spark_nats::{Bus, Cursor, Delivery, Follower, Lease, Service, Start, now};
@@ -92,6 +92,8 @@ pub(crate) struct Engine<'a> {
     newest: u64,
     /// Newest quotes, by exchange and symbol.
     tops: HashMap<(Venue, String), Quote>,
+    /// Filled paper orders to be settled.
+    settling: VecDeque<OrderId>,
     fills: Arc<AtomicU64>,
     illegal: Arc<AtomicU64>,
     actions: Vec<Action>,
@@ -179,6 +181,7 @@ impl<'a> Engine<'a> {
             kill_ahead: 0,
             newest: 0,
             tops: HashMap::new(),
+            settling: VecDeque::new(),
             fills: service.status.counter("spark_order_fill_total"),
             illegal: service.status.counter("spark_order_illegal_transition_total"),
             actions: Vec::new(),
@@ -411,6 +414,7 @@ impl<'a> Engine<'a> {
     fn keep_house(&mut self) -> Result<(), Error> {
         if self.started {
             self.look_after();
+            self.settle_some();
             self.measure();
         }
         let pause = SAVE_EVERY.max(self.saving_took * SAVE_SHARE);

@@ -407,8 +407,13 @@ impl Core {
 
     fn read_back(&mut self, sequence: u64, stored_at: Timestamp, event: &OrderEvent, at: Timestamp, out: &mut Vec<Action>) {
         let instrument = self.instruments.get(&(event.exchange, event.symbol.clone()));
-        if let Err(illegal) = self.ledger.event(sequence, stored_at, event, instrument) {
-            out.push(Action::Illegal(event.order.clone(), format!("stored event {sequence}: {illegal}")));
+        match self.ledger.event(sequence, stored_at, event, instrument) {
+            Ok(None) => {}
+            // Looked at again, it goes: nothing keeps it any more.
+            Ok(Some(given_up)) => self.with(&given_up, at, out, |_, _, _| {}),
+            Err(illegal) => {
+                out.push(Action::Illegal(event.order.clone(), format!("stored event {sequence}: {illegal}")));
+            }
         }
         if !self.started {
             return;

@@ -112,7 +112,7 @@ impl Ledger {
         open.or_else(|| self.unsettled.get(order).map(|facts| facts.sequence))
     }
 
-    /// An order's event.
+    /// An order's event. Returns the filled order that is no longer waited with for its settlement, if one had to go.
     ///
     /// # Errors
     /// It cannot be; nothing has changed.
@@ -122,7 +122,7 @@ impl Ledger {
         stored_at: Timestamp,
         event: &OrderEvent,
         instrument: Option<&Instrument>,
-    ) -> Result<(), spark_ledger::Illegal> {
+    ) -> Result<Option<OrderId>, spark_ledger::Illegal> {
         let filled = (event.state() == OrderState::Filled).then(|| self.book.order(&event.order).map(Facts::of)).flatten();
         let applied = self.book.apply_event(sequence, stored_at, event)?;
         if let Some(instrument) = instrument.filter(|_| applied.fills > 0) {
@@ -139,14 +139,18 @@ impl Ledger {
             taken.extend(event.steps.iter().filter_map(|step| step.fill.as_ref()).map(|fill| (fill.at, fill.quantity)));
             taken.drain(..taken.len().saturating_sub(TAKEN_MAX));
         }
+        let mut given_up = None;
         if let Some(mut facts) = filled
             && facts.take(sequence, stored_at, event).is_ok()
         {
             self.unsettled.insert(event.order.clone(), facts);
             self.filled.push_back(event.order.clone());
-            while self.filled.len() > UNSETTLED_MAX {
-                let Some(oldest) = self.filled.pop_front() else { break };
-                self.unsettled.remove(&oldest);
+            // One came, so at most one goes.
+            if self.filled.len() > UNSETTLED_MAX {
+                given_up = self.filled.pop_front();
+            }
+            if let Some(oldest) = &given_up {
+                self.unsettled.remove(oldest);
             }
         }
         if event.state() == OrderState::Settled {
@@ -155,7 +159,7 @@ impl Ledger {
         if applied.finished {
             self.cancels.remove(&event.order);
         }
-        Ok(())
+        Ok(given_up)
     }
 
     /// Somebody wants an order taken back. True when it is not over.
