@@ -507,3 +507,18 @@ fn resting_paper_orders_fill_as_quotes_cross_and_survive_a_restart() {
 }
 
 mod random;
+
+#[test]
+fn filled_orders_that_are_never_settled_are_let_go() {
+    use super::ledger::UNSETTLED_MAX;
+    let mut stage = Stage::new(TradingMode::Live);
+    for number in 0..UNSETTLED_MAX + 5 {
+        let order = stage.approve(&limit(&format!("k{number}")));
+        let fills = [(format!("t{number}"), "2")];
+        let fills = fills.each_ref().map(|(id, quantity)| (id.as_str(), *quantity));
+        stage.event(Event::Submitted(order.clone(), Submitted::Told(report(Stand::Filled, "2", &fills))));
+        assert!(stage.history(&order).ends_with("filled+2"), "{}", stage.history(&order));
+    }
+    assert_eq!(stage.core.works().count(), UNSETTLED_MAX);
+    assert_eq!(stage.core.ledger().unsettled.len(), UNSETTLED_MAX);
+}
