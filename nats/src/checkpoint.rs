@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use rusqlite::{Connection, OptionalExtension, params};
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::delivery::Cursor;
 use crate::error::Error;
@@ -104,6 +107,63 @@ impl Checkpoint {
     }
 }
 
+/// Writes a checkpoint on a thread for blocking work, one at a time: whoever decides about orders does not wait for the
+/// disk. What is written is older than what is decided by then; that is all a crash can meet, and it is what a checkpoint is.
+pub struct Saver {
+    checkpoint: Arc<Mutex<Checkpoint>>,
+    running: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl Saver {
+    /// Takes over the file.
+    #[must_use]
+    pub fn new(checkpoint: Checkpoint) -> Self {
+        Self { checkpoint: Arc::new(Mutex::new(checkpoint)), running: None }
+    }
+
+    /// Whether another one can be begun.
+    ///
+    /// # Errors
+    /// The last one could not be written.
+    pub fn is_idle(&mut self) -> Result<bool, Error> {
+        let Some(running) = &mut self.running else { return Ok(true) };
+        let Some(ended) = running.now_or_never() else { return Ok(false) };
+        self.running = None;
+        told(ended).map(|()| true)
+    }
+
+    /// Begins to write, after the one before.
+    ///
+    /// # Errors
+    /// The one before could not be written.
+    pub fn begin(&mut self, saved: Saved) -> Result<(), Error> {
+        self.is_idle()?;
+        let checkpoint = Arc::clone(&self.checkpoint);
+        self.running = Some(tokio::task::spawn_blocking(move || write(&checkpoint, &saved)));
+        Ok(())
+    }
+
+    /// Writes and waits for it: the last one.
+    ///
+    /// # Errors
+    /// This one or the one before could not be written.
+    pub async fn finish(mut self, saved: Saved) -> Result<(), Error> {
+        if let Some(running) = self.running.take() {
+            told(running.await)?;
+        }
+        write(&self.checkpoint, &saved)
+    }
+}
+
+fn write(checkpoint: &Mutex<Checkpoint>, saved: &Saved) -> Result<(), Error> {
+    checkpoint.lock().unwrap_or_else(PoisonError::into_inner).save(saved)
+}
+
+/// A write that was cut off by the end of the runtime is no trouble: the file holds the one before.
+fn told(ended: Result<Result<(), Error>, JoinError>) -> Result<(), Error> {
+    ended.unwrap_or(Ok(()))
+}
+
 #[cfg(test)]
 mod tests {
     use spark_bus_schema::Timestamp;
@@ -128,6 +188,19 @@ mod tests {
         checkpoint.save(&saved(1)).unwrap();
         checkpoint.save(&saved(2)).unwrap();
         drop(checkpoint);
+        assert_eq!(Checkpoint::open(&path).unwrap().load().unwrap(), Some(saved(2)));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_written_beside_is_what_a_restart_finds_and_the_last_word_wins() {
+        let directory = std::env::temp_dir().join(format!("spark-checkpoint-saver-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("state.sqlite");
+        let saved = |byte: u8| Saved { state: vec![byte; 1_000_000], ..Saved::default() };
+        let mut saver = Saver::new(Checkpoint::open(&path).unwrap());
+        saver.begin(saved(1)).unwrap();
+        saver.finish(saved(2)).await.unwrap();
         assert_eq!(Checkpoint::open(&path).unwrap().load().unwrap(), Some(saved(2)));
         std::fs::remove_dir_all(&directory).unwrap();
     }

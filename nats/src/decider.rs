@@ -13,7 +13,7 @@ use futures_util::stream::{self, TryStreamExt};
 use spark_bus_schema::subject::LEDGER;
 
 use crate::bus::{PublishError, RETRY_PAUSE, headers, text};
-use crate::checkpoint::{Checkpoint, Saved};
+use crate::checkpoint::{Checkpoint, Saved, Saver};
 use crate::delivery::{Cursor, Delivery};
 use crate::error::Error;
 use crate::follower::{Follower, Start};
@@ -24,8 +24,9 @@ use crate::service::Service;
 
 /// The state is saved at most this often, and when the process stops.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
-/// A save that took long is not repeated before this many times as long has passed: states grow.
-const CHECKPOINT_SHARE: u32 = 20;
+/// After the state was put into bytes, no order waits for that again before this many times as long has passed: states
+/// grow, and what waits longer than usual shall stay far below one order in a hundred.
+const CHECKPOINT_SHARE: u32 = 200;
 /// Decisions on their way to the broker at once.
 const IN_FLIGHT_MAX: usize = 256;
 
@@ -40,15 +41,14 @@ pub async fn run_decider<M: Machine>(service: &Service, machine: M, lease: Lease
         M::INPUTS.iter().flat_map(|input| input.subjects.iter().map(|&subject| subject.to_owned())).collect();
     let start = decider.cursor.map_or(Start::Beginning, Start::After);
     let mut follower = Follower::start(service.bus.clone(), service.name, LEDGER, subjects, start);
-    let outcome = tokio::select! {
+    let mut outcome = tokio::select! {
         () = service.shutdown.cancelled() => Ok(()),
         () = lease.lost() => Err(Error::Fenced { process: service.name.to_owned() }),
         outcome = decider.run(&mut follower) => outcome,
     };
     if outcome.is_ok() && decider.is_between_batches {
-        decider.save()?;
+        outcome = decider.finish().await;
     }
-    drop(decider);
     if outcome.is_ok() {
         lease.release().await;
     }
@@ -59,7 +59,7 @@ struct Decider<'a, M: Machine> {
     service: &'a Service,
     lease: &'a Lease,
     machine: M,
-    checkpoint: Checkpoint,
+    saver: Saver,
     cursor: Option<Cursor>,
     effects: Effects,
     /// Decided and not in the LEDGER yet, by subject, with the cause.
@@ -93,7 +93,7 @@ impl<'a, M: Machine> Decider<'a, M> {
             service,
             lease,
             machine,
-            checkpoint,
+            saver: Saver::new(checkpoint),
             cursor,
             effects: Effects::default(),
             missing: BTreeMap::new(),
@@ -168,13 +168,27 @@ impl<'a, M: Machine> Decider<'a, M> {
     }
 
     fn save(&mut self) -> Result<(), Error> {
-        let Some(cursor) = self.cursor else { return Ok(()) };
         let begun = Instant::now();
-        let cursors = BTreeMap::from([(LEDGER.to_owned(), cursor)]);
-        self.checkpoint.save(&Saved { state: self.machine.save(), cursors, boundary_ns: 0 })?;
+        if self.saver.is_idle()?
+            && let Some(saved) = self.saved()
+        {
+            self.saver.begin(saved)?;
+        }
         self.saved_at = Instant::now();
         self.save_again_after = CHECKPOINT_EVERY.max(begun.elapsed() * CHECKPOINT_SHARE);
         Ok(())
+    }
+
+    async fn finish(self) -> Result<(), Error> {
+        match self.saved() {
+            Some(saved) => self.saver.finish(saved).await,
+            None => Ok(()),
+        }
+    }
+
+    fn saved(&self) -> Option<Saved> {
+        let cursors = BTreeMap::from([(LEDGER.to_owned(), self.cursor?)]);
+        Some(Saved { state: self.machine.save(), cursors, boundary_ns: 0 })
     }
 }
 

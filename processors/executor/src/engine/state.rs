@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use spark_bus_schema::Venue;
 use spark_bus_schema::orders::Filters;
 use spark_bus_schema::subject::LEDGER;
-use spark_nats::checkpoint::{Checkpoint, Saved as Row};
+use spark_nats::checkpoint::{Checkpoint, Saved as Row, Saver};
 use spark_nats::{Cursor, Service};
 
 use crate::Error;
@@ -42,7 +42,7 @@ impl Default for Saved {
 }
 
 pub(super) struct Store {
-    checkpoint: Checkpoint,
+    saver: Saver,
 }
 
 impl Store {
@@ -50,7 +50,7 @@ impl Store {
     pub async fn open(service: &Service) -> Result<(Self, Saved, Option<Cursor>), Error> {
         let checkpoint = Checkpoint::open(&service.data_dir.join("checkpoint.sqlite"))?;
         let row = checkpoint.load()?.unwrap_or_default();
-        let store = Self { checkpoint };
+        let store = Self { saver: Saver::new(checkpoint) };
         let Some(cursor) = row.cursors.get(LEDGER).copied() else { return Ok((store, Saved::default(), None)) };
         let saved: Saved = match rmp_serde::from_slice(&row.state) {
             Ok(saved) => saved,
@@ -71,11 +71,24 @@ impl Store {
         Ok((store, saved, Some(cursor)))
     }
 
-    /// Replaces what was saved; `ledger` is the present one.
-    pub fn save(&self, ledger: &Ledger, saved: &Saved, cursor: Cursor) -> Result<(), Error> {
-        let shown = Shown { layout: LAYOUT, ledger, tapes: &saved.tapes, filters: &saved.filters };
-        let state = rmp_serde::to_vec_named(&shown).map_err(|error| Error::State(error.to_string()))?;
-        let cursors = BTreeMap::from([(LEDGER.to_owned(), cursor)]);
-        Ok(self.checkpoint.save(&Row { state, cursors, boundary_ns: 0 })?)
+    /// Whether another save can be begun.
+    pub fn is_idle(&mut self) -> Result<bool, Error> {
+        Ok(self.saver.is_idle()?)
     }
+
+    /// Begins to replace what was saved; `ledger` is the present one.
+    pub fn begin(&mut self, ledger: &Ledger, saved: &Saved, cursor: Cursor) -> Result<(), Error> {
+        Ok(self.saver.begin(row(ledger, saved, cursor)?)?)
+    }
+
+    /// Replaces what was saved, for the last time.
+    pub async fn finish(self, ledger: &Ledger, saved: &Saved, cursor: Cursor) -> Result<(), Error> {
+        Ok(self.saver.finish(row(ledger, saved, cursor)?).await?)
+    }
+}
+
+fn row(ledger: &Ledger, saved: &Saved, cursor: Cursor) -> Result<Row, Error> {
+    let shown = Shown { layout: LAYOUT, ledger, tapes: &saved.tapes, filters: &saved.filters };
+    let state = rmp_serde::to_vec_named(&shown).map_err(|error| Error::State(error.to_string()))?;
+    Ok(Row { state, cursors: BTreeMap::from([(LEDGER.to_owned(), cursor)]), boundary_ns: 0 })
 }
