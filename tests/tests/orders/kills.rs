@@ -13,7 +13,7 @@ use spark_tests::orders::{Answer, Desk, limit, market, record};
 use spark_tests::system::System;
 use spark_tests::wait::until;
 
-use crate::setting::{LIMIT, LIVE, desk, pin, system};
+use crate::setting::{LIMIT, LIVE, desk, pin, system, turn};
 
 const KILLS: usize = 200;
 /// Requests on their way at once.
@@ -100,6 +100,7 @@ async fn kill_again_and_again(system: &System) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_kills_lose_nothing_and_double_nothing() {
+    let _turn = turn().await;
     let system = system(&format!("{LIVE}{CONFIG}")).await;
     pin(&system, "binance", "BTCUSDT", "60000.00", "60010.00").await;
     pin(&system, "btcturk", "BTCTRY", "2400000", "2400400").await;

@@ -17,7 +17,7 @@ use spark_tests::system::System;
 use spark_tests::wait::until;
 use tokio::time::timeout;
 
-use crate::setting::{LIMIT, desk, pin, system};
+use crate::setting::{LIMIT, desk, pin, system, turn};
 
 const INTENTS: usize = 10_000;
 const STRATEGIES: usize = 12;
@@ -240,6 +240,7 @@ async fn markets_stand_still(system: &System) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_limit_is_passed_at_any_event_and_whoever_reduces_gets_out() {
+    let _turn = turn().await;
     let system = system(CONFIG).await;
     markets_stand_still(&system).await;
     let bus = system.bus("strategy").await;
@@ -265,6 +266,7 @@ async fn no_limit_is_passed_at_any_event_and_whoever_reduces_gets_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_strategy_that_only_loses_is_stopped_and_the_kill_switch_stops_all_until_it_is_off() {
+    let _turn = turn().await;
     let system = system(CONFIG).await;
     markets_stand_still(&system).await;
     let (bus, operator, desk) = (system.bus("strategy").await, system.bus("operator").await, desk(&system));

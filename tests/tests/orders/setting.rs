@@ -6,6 +6,7 @@ use serde_json::json;
 use spark_tests::orders::Desk;
 use spark_tests::system::System;
 use spark_tests::wait::until;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Nothing that is waited for takes longer.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -16,6 +17,13 @@ pub const QUIET: &str = "[strategy]\nenabled = false\n[feed.btcturk]\nquote_sour
 
 /// Both exchanges take real orders: those of the simulator.
 pub const LIVE: &str = "[executor.binance]\nmode = \"live\"\n[executor.btcturk]\nmode = \"live\"\n";
+
+/// Heavy tests take turns: two cores carry one loaded system, not three.
+#[allow(dead_code, reason = "not every test file has heavy tests")]
+pub async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
 
 /// A system with this configuration on top of [`QUIET`], once orders can be taken.
 pub async fn system(config: &str) -> System {
