@@ -42,6 +42,12 @@ async fn until_halted(stage: &Stage, venue: Venue, halted: bool) -> String {
     .await
 }
 
+/// How often an executor has read the whole LEDGER and begun.
+fn begins(stage: &Stage) -> usize {
+    let log = std::fs::read_to_string(stage.folder("logs").join("executor.log")).unwrap_or_default();
+    log.matches("spark_executor::engine: began").count()
+}
+
 /// An order at the exchange that Spark never sent, found by the comparison: trading there halts until a person has looked,
 /// nothing is done to the order, and the other exchange goes on. Also when it carries a client id like Spark's own.
 #[tokio::test]
@@ -95,11 +101,15 @@ async fn orphan_order_found_by_sweep() {
 #[tokio::test]
 async fn exchange_restarts_with_other_state_halts_trading() {
     let stage = Stage::start(WATCHFUL).await;
+    let mut resting_orders = Vec::new();
     for venue in VENUES {
         let sold = stage.place(&format!("sold-{venue}"), &selling(venue, "0.002")).await;
         stage.until_filled(&sold).await;
         let rests = stage.place(&format!("rests-{venue}"), &resting(venue, "0.001")).await;
         stage.until_state(&rests, OrderState::Submitted).await;
+        resting_orders.push((venue, rests));
+    }
+    for (venue, rests) in resting_orders {
         stage.until_compared("all is equal", venue, stage.sequence().await, |compared| compared.halted.is_none()).await;
 
         let reset = json!({ "exchange": venue, "configured_balances": true });
@@ -108,7 +118,13 @@ async fn exchange_restarts_with_other_state_halts_trading() {
         refused(&stage, &format!("refused-{venue}"), venue).await;
         let elsewhere = stage.place(&format!("beside-{venue}"), &selling(other(venue), "0.001")).await;
         stage.until_filled(&elsewhere).await;
+        let began = begins(&stage);
         stage.system.kill("executor").await;
+        until("the new executor has begun", LIMIT, async || {
+            let now = begins(&stage);
+            if now > began { Ok(()) } else { Err(format!("{now} beginnings")) }
+        })
+        .await;
         refused(&stage, &format!("still-{venue}"), venue).await;
         let story = stage.until("it is not written off", &rests, |story| story.state() == Some(OrderState::Unknown)).await;
         assert!(!story.is_over(), "{venue}: {}", told(&story));
