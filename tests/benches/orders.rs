@@ -301,7 +301,7 @@ impl Bench {
         let (mut orders, mut filled) = (0, 0);
         for story in measured {
             orders += 1;
-            filled += usize::from(story.state() == Some(OrderState::Filled));
+            filled += usize::from(matches!(story.state(), Some(OrderState::Filled | OrderState::Settled)));
         }
         let answered = self.answered.load(Ordering::Relaxed);
         println!(" LEDGER: {orders} orders measured, {filled} filled, {answered} answered to clients");
