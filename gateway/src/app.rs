@@ -1,7 +1,7 @@
 //! What all tasks of the gateway share: the view, the live stream, the way out for commands.
 
-use std::collections::BTreeSet;
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::body::Bytes;
 use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
@@ -78,6 +78,10 @@ impl Outgoing {
     }
 }
 
+/// Looks up the hashes of the auditor's chain by LEDGER sequence. It may block, and leaves out what it does not find: the
+/// record's keeper is another process, whose file may be elsewhere.
+pub type ChainHashes = Arc<dyn Fn(&[u64]) -> BTreeMap<u64, String> + Send + Sync>;
+
 /// Shared by all tasks.
 pub struct App {
     /// The configuration, validated.
@@ -91,6 +95,7 @@ pub struct App {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) waiters: Waiters,
     bus: OnceLock<Bus>,
+    chain: OnceLock<ChainHashes>,
     view: RwLock<View>,
     portfolio: RwLock<Option<Rendered>>,
 }
@@ -114,11 +119,24 @@ impl App {
             commands,
             waiters: Waiters::default(),
             bus: OnceLock::new(),
+            chain: OnceLock::new(),
             view: RwLock::new(View::new(now, config.limits())),
             config,
             portfolio: RwLock::new(None),
         };
         (app, receiver)
+    }
+
+    /// Where the hashes of the audit chain are found.
+    pub fn read_chain_with(&self, chain: ChainHashes) {
+        // The first one stays; there is one caller, at the start.
+        let _ = self.chain.set(chain);
+    }
+
+    /// The chain's hashes of these messages, as far as they are there.
+    pub(crate) async fn chain_hashes(&self, sequences: Vec<u64>) -> BTreeMap<u64, String> {
+        let Some(chain) = self.chain.get().cloned() else { return BTreeMap::new() };
+        tokio::task::spawn_blocking(move || chain(&sequences)).await.unwrap_or_default()
     }
 
     /// The body of `GET /api/portfolio`.

@@ -34,16 +34,18 @@ use spark_nats::Service;
 pub use token::OperatorToken;
 use tokio::net::TcpListener;
 
+pub use crate::app::ChainHashes;
+
 use crate::app::App;
 
 /// Runs the gateway until `service.shutdown` is cancelled. HTTP is served from the first moment, broker or not.
 ///
 /// # Errors
 /// The configuration cannot work, the token cannot be read, or the address cannot be had.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
+pub async fn run(service: Service, config: Config, chain: Option<ChainHashes>) -> Result<(), Error> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
-    serve(listener, service, config).await
+    serve_with(listener, service, config, chain).await
 }
 
 /// As [`run`], on a listener that is already there.
@@ -51,6 +53,10 @@ pub async fn run(service: Service, config: Config) -> Result<(), Error> {
 /// # Errors
 /// As [`run`], without the address.
 pub async fn serve(listener: TcpListener, service: Service, config: Config) -> Result<(), Error> {
+    serve_with(listener, service, config, None).await
+}
+
+async fn serve_with(listener: TcpListener, service: Service, config: Config, chain: Option<ChainHashes>) -> Result<(), Error> {
     let problems = config.validate();
     if !problems.is_empty() {
         return Err(Error::Config(problems));
@@ -60,6 +66,9 @@ pub async fn serve(listener: TcpListener, service: Service, config: Config) -> R
     let app = Arc::new(app);
     let (bus, shutdown) = (service.bus.clone(), service.shutdown.clone());
     app.connect(bus.clone());
+    if let Some(chain) = chain {
+        app.read_chain_with(chain);
+    }
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "the gateway listens");
     }

@@ -429,7 +429,7 @@ async fn the_kill_switch_is_stored_shown_and_told_and_the_latest_word_decides() 
     let audit = send(gateway.address, "POST /api/audit/list", &[], r#"{"limit":1,"action":"control.kill_switch"}"#).await.json();
     let item = &audit["items"][0];
     assert_eq!((item["actor"].as_str(), item["payload"]["on"].as_bool()), (Some("operator"), Some(false)), "{audit}");
-    assert_eq!((item["hash"].as_str().unwrap().len(), audit["items"].as_array().unwrap().len()), (64, 1));
+    assert_eq!((item["digest"].as_str().unwrap().len(), audit["items"].as_array().unwrap().len()), (64, 1));
     for wrong in [r#"{"limit":0}"#, r#"{"action":"nothing"}"#, r#"{"from":"yesterday"}"#, r#"{"page":2}"#] {
         assert_eq!(send(gateway.address, "POST /api/audit/list", &[], wrong).await.status, 400, "{wrong}");
     }

@@ -140,7 +140,10 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Strategy => as_task(spark_strategy::run(service, config.strategy)).await,
         // Its database stays on the thread that opened it, and nobody waits for the auditor.
         Process::Auditor => spark_auditor::run(service, config.auditor).await.map_err(|error| failed(&error)),
-        Process::Gateway => as_task(spark_gateway::run(service, config.gateway)).await,
+        Process::Gateway => {
+            let chain = audit_chain(&service);
+            as_task(spark_gateway::run(service, config.gateway, Some(chain))).await
+        }
         Process::ExchangeSim => {
             // It knows no broker; its heartbeat is the runtime's.
             service.status.set(ProcessState::Running, None);
@@ -160,6 +163,17 @@ where
         // A panic has ended the process already.
         Err(error) => Err(Failure::internal(format!("run the process: {error}"))),
     }
+}
+
+/// The auditor's chain, as far as its file is on this machine: beside the gateway's own folder.
+fn audit_chain(service: &Service) -> spark_gateway::ChainHashes {
+    let path = service.data_dir.with_file_name("auditor").join(spark_auditor::DATABASE);
+    std::sync::Arc::new(move |sequences| {
+        spark_auditor::hashes(&path, sequences).unwrap_or_else(|error| {
+            tracing::debug!(error = spark_nats::text(&error), "the audit chain cannot be read");
+            std::collections::BTreeMap::new()
+        })
+    })
 }
 
 /// Turns a process's own error into an exit: trouble outside is worth another try, everything else is a fault.

@@ -25,7 +25,7 @@ pub mod wiring;
 pub use config::Config;
 pub use era::{Accepted, accept};
 pub use error::Error;
-pub use list::{Item, ListFrom, Query, list};
+pub use list::{Item, ListFrom, Query, hashes, list};
 pub use verify::{Verification, verify, verify_offline};
 pub use wiring::run;
 

@@ -1,10 +1,11 @@
 //! `POST /api/audit/list` and `spark audit list`: the record for people, read from the audit database.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use spark_bus_schema::Timestamp;
@@ -127,6 +128,27 @@ pub fn list(path: &Path, query: &Query) -> Result<Vec<Item>, Error> {
         items.extend(store.entries(position, 1)?.into_iter().filter(|entry| entry.place.position == position).map(item));
     }
     Ok(items)
+}
+
+/// The chain's hash of each of these LEDGER sequences, hex; what is not chained yet is left out. A sequence that came again in
+/// a later era has that era's hash. Opens the file for reading only.
+///
+/// # Errors
+/// As [`list`].
+pub fn hashes(path: &Path, sequences: &[u64]) -> Result<BTreeMap<u64, String>, Error> {
+    let store = Store::open_existing(path)?;
+    let wrap = |source| store.wrap("read hashes", source);
+    let mut statement = store
+        .database
+        .prepare("SELECT hash FROM entry WHERE sequence = ?1 AND era = (SELECT MAX(era) FROM entry WHERE sequence = ?1)")
+        .map_err(wrap)?;
+    let mut found = BTreeMap::new();
+    for &sequence in sequences {
+        let Ok(key) = i64::try_from(sequence) else { continue };
+        let hash: Option<Vec<u8>> = statement.query_row(params![key], |row| row.get(0)).optional().map_err(wrap)?;
+        found.extend(hash.map(|hash| (sequence, hex::encode(hash))));
+    }
+    Ok(found)
 }
 
 fn item(entry: Stored) -> Item {

@@ -1,8 +1,8 @@
 //! `POST /api/audit/list`: what was done, newest first; from a place on, oldest first.
 //!
-//! It answers from the LEDGER, of which the view holds the newest part. The hash chain over all of it is kept by the
-//! auditor, outside the broker; `spark audit verify` and `spark audit list` ask that one. An item's `hash` is SHA-256 of the
-//! message's bytes, and `anchor` names the first place of the auditor's chain that covers it.
+//! It answers from the LEDGER, of which the view holds the newest part. An item's `hash` is that of the auditor's chain, which
+//! covers everything before it; null while the auditor has not chained it, or where its file cannot be read. `digest` is
+//! SHA-256 of the message's own bytes, and `anchor` the first place of the chain, told on the bus, that covers it.
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -33,22 +33,23 @@ struct Asked {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct List<'a> {
-    items: Vec<Item<'a>>,
+struct List {
+    items: Vec<Item>,
     /// Whether nothing that was asked for is older than what the gateway holds. Otherwise: `spark audit list`.
     complete: bool,
 }
 
 #[derive(Serialize)]
-struct Item<'a> {
-    action: &'a str,
-    actor: &'a str,
+struct Item {
+    action: &'static str,
+    actor: String,
     payload: Value,
-    hash: String,
+    hash: Option<String>,
+    digest: String,
     timestamp: String,
     sequence: u64,
-    summary: &'a str,
-    anchor: Option<&'a AuditAnchor>,
+    summary: String,
+    anchor: Option<AuditAnchor>,
 }
 
 /// The list.
@@ -60,11 +61,25 @@ pub async fn list(State(context): State<Context>, params: Params, body: Bytes) -
         return Err(Problem::bad_value("body: limit", format!("{limit} is out of range"), format!("1 to {}", LIMIT.1)));
     }
     let action = asked.action.as_deref();
-    let below = |action: &str, name: &str| name.strip_prefix(action).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     if let Some(unknown) = action.filter(|action| !NAMES.iter().any(|name| below(action, name))) {
         return Err(Problem::bad_value("body: action", format!("unknown action `{unknown:.64}`"), NAMES.join(", ")));
     }
     let from = asked.from.as_ref().map(place).transpose()?;
+    let (mut items, complete) = held(&context, limit, action, from);
+    let mut hashes = context.app.chain_hashes(items.iter().map(|item| item.sequence).collect()).await;
+    for item in &mut items {
+        item.hash = hashes.remove(&item.sequence);
+    }
+    Ok(json(&List { items, complete }))
+}
+
+/// Whether `name` is `action` or below it: `order` is above `order.intent`.
+fn below(action: &str, name: &str) -> bool {
+    name.strip_prefix(action).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// What the view holds of it, without the chain's hashes, and whether nothing of it is missing.
+fn held(context: &Context, limit: usize, action: Option<&str>, from: Option<Place>) -> (Vec<Item>, bool) {
     let view = context.app.view();
     let actions = &view.trading.actions;
     let fits =
@@ -73,24 +88,25 @@ pub async fn list(State(context): State<Context>, params: Params, body: Bytes) -
         None => actions.newest().filter(fits).take(limit).collect(),
         Some(_) => actions.oldest().filter(fits).take(limit).collect(),
     };
-    let items: Vec<Item<'_>> = wanted
+    let items: Vec<Item> = wanted
         .into_iter()
         .map(|held| Item {
             action: held.action,
-            actor: &held.actor,
+            actor: held.actor.clone(),
             payload: held.payload(),
-            hash: held.hash(),
+            hash: None,
+            digest: held.hash(),
             timestamp: held.at.to_string(),
             sequence: held.sequence,
-            summary: &held.summary,
-            anchor: actions.anchor(held.sequence),
+            summary: held.summary.clone(),
+            anchor: actions.anchor(held.sequence).cloned(),
         })
         .collect();
     // The newest ones are all there if they are enough; those from a place on, if that place is still held.
     let enough = from.is_none() && items.len() == limit;
     let complete =
         view.trading.is_complete() && (enough || actions.reach(|oldest| from.is_some_and(|from| !from.reaches(oldest))));
-    Ok(json(&List { items, complete }))
+    (items, complete)
 }
 
 /// Where a list begins.
