@@ -33,7 +33,8 @@ impl Message for AuditAnchor {
     }
 }
 
-/// The whole LEDGER was read and is what the chain says: published at every start and after every reconnect to the broker.
+/// The whole LEDGER was read and is what the chain says: published at every start and after every reconnect to the broker,
+/// and again whenever risk or the executor has taken over, for they approve and send nothing before the auditor's word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditVerified {
     /// The era of the head.
@@ -46,7 +47,8 @@ pub struct AuditVerified {
     pub count: u64,
     /// When the comparison ended, by the auditor's clock.
     pub checked_at: Timestamp,
-    /// Every message was compared, not only the head.
+    /// Every message was compared just now; otherwise that was done when this connection to the broker began, and every
+    /// message since was taken into the chain as it came.
     pub full: bool,
     /// Messages were taken into the chain as they were found, because there was no earlier record of them: the first start
     /// on a LEDGER that was not empty, a lost audit database, or accepted damage.

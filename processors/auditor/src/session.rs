@@ -10,12 +10,14 @@ use tokio::time::Instant;
 
 use crate::Config;
 use crate::compare::{Anchors, Comparer, Seen};
-use crate::era::Damage;
+use crate::era::{Damage, Finding};
 use crate::error::Error;
 use crate::reader::{Reader, Step};
 use crate::shown::{Progress, Shown};
 use crate::store::{Era, Head, Place, Store};
 
+/// Whoever takes over says so here, and acts on nothing before our answer.
+const EPOCHS: [&str; 2] = [subject::RISK_EPOCH, subject::ORDERS_EPOCH];
 /// Messages that wait for one transaction, at most.
 const COMMIT_MESSAGES: usize = 2_048;
 /// How often a waiting auditor looks whether the damage was accepted.
@@ -49,11 +51,15 @@ struct Growth {
     head: Head,
     eras: Vec<Era>,
     waiting: Vec<Delivery>,
+    /// LEDGER sequence at which this session has last said that all is well.
+    said_at: u64,
+    /// Somebody took over after that, and waits for our word.
+    is_asked: bool,
 }
 
 impl Growth {
     fn load(store: &Store) -> Result<Self, Error> {
-        Ok(Self { head: store.head()?, eras: store.eras()?, waiting: Vec::new() })
+        Ok(Self { head: store.head()?, eras: store.eras()?, waiting: Vec::new(), said_at: 0, is_asked: false })
     }
 
     fn era(&self) -> Option<&Era> {
@@ -185,6 +191,7 @@ impl Session<'_> {
         if message.sequence > next && !growth.takes_gaps() {
             return self.confirm_missing(growth, next).await;
         }
+        growth.is_asked |= EPOCHS.contains(&message.subject.as_str()) && message.sequence > growth.said_at;
         let is_anchor = message.subject == subject::AUDIT_ANCHOR;
         let damage = if is_anchor {
             // It speaks of messages that must be in the database before it can be judged.
@@ -299,13 +306,22 @@ impl Session<'_> {
         );
         self.shown.damage(true);
         self.shown.set(ProcessState::Degraded, Some(text.clone()));
-        if finding.published {
-            return Ok(());
+        if !finding.published {
+            tracing::error!(first_bad = damage.first_bad, kind = damage.kind.as_str(), "{text}");
         }
-        tracing::error!(first_bad = damage.first_bad, kind = damage.kind.as_str(), "{text}");
+        self.tell(&finding).await?;
+        self.store.published(&finding)?;
+        Ok(())
+    }
+
+    /// Says what was found, unless the LEDGER has it already and nobody has taken over since.
+    async fn tell(&mut self, finding: &Finding) -> Result<(), Trouble> {
+        let damage = &finding.damage;
         let told = self.bus.last(subject::LEDGER, subject::AUDIT_DAMAGE).await.map_err(Error::from)?;
+        let told_at = told.as_ref().map_or(0, |message| message.sequence);
         let told = told.and_then(|message| message.decode::<AuditDamage>().ok());
-        if told.is_none_or(|told| (told.era, told.first_bad_sequence) != (finding.era, damage.first_bad)) {
+        let is_same = |told: AuditDamage| (told.era, told.first_bad_sequence) == (finding.era, damage.first_bad);
+        if !told.is_some_and(is_same) || self.newest_epoch().await? > told_at {
             let message = AuditDamage {
                 era: finding.era,
                 first_bad_sequence: damage.first_bad,
@@ -316,8 +332,17 @@ impl Session<'_> {
             };
             self.say(subject::AUDIT_DAMAGE, &message, None).await?;
         }
-        self.store.published(&finding)?;
         Ok(())
+    }
+
+    /// LEDGER sequence of the last takeover; 0 without one.
+    async fn newest_epoch(&mut self) -> Result<u64, Trouble> {
+        let mut newest = 0;
+        for epochs in EPOCHS {
+            let last = self.bus.last(subject::LEDGER, epochs).await.map_err(Error::from)?;
+            newest = newest.max(last.map_or(0, |message| message.sequence));
+        }
+        Ok(newest)
     }
 
     async fn well(&mut self, growth: &mut Growth, adopted: bool, anchors: &Anchors) -> Result<(), Trouble> {
@@ -332,17 +357,31 @@ impl Session<'_> {
         self.shown.set(ProcessState::Running, None);
         let head = &growth.head;
         tracing::info!(through = head.sequence, entries = head.position, era = head.era, adopted, "the LEDGER is verified");
+        self.say_verified(growth, true, adopted, anchors).await
+    }
+
+    /// Every message since the session began was taken in one after the other: whoever has just taken over need not wait for
+    /// another comparison of everything.
+    async fn answer(&mut self, growth: &mut Growth, anchors: &Anchors) -> Result<(), Trouble> {
+        growth.commit(self.store, self.shown)?;
+        self.say_verified(growth, false, false, anchors).await
+    }
+
+    async fn say_verified(&mut self, growth: &mut Growth, full: bool, adopted: bool, anchors: &Anchors) -> Result<(), Trouble> {
+        let head = &growth.head;
         let verified = AuditVerified {
             era: head.era,
             through: head.sequence,
             head: hex::encode(head.hash),
             count: head.position,
             checked_at: spark_nats::now(),
-            full: true,
+            full,
             adopted,
             anchors_unknown: anchors.unknown,
         };
-        self.say(subject::AUDIT_VERIFIED, &verified, None).await
+        growth.said_at = self.say(subject::AUDIT_VERIFIED, &verified, None).await?;
+        growth.is_asked = false;
+        Ok(())
     }
 
     /// Extends the chain with everything new until something is wrong.
@@ -361,6 +400,9 @@ impl Session<'_> {
                             growth.commit(self.store, self.shown)?;
                             return Ok(damage);
                         }
+                    }
+                    if growth.is_asked {
+                        self.answer(growth, anchors).await?;
                     }
                     commit_at = (!growth.waiting.is_empty()).then(|| commit_at.unwrap_or_else(|| Instant::now() + collect));
                 }
@@ -391,21 +433,19 @@ impl Session<'_> {
         Ok(())
     }
 
-    async fn say<T: Message>(&mut self, to: &'static str, message: &T, msg_id: Option<String>) -> Result<(), Trouble> {
+    async fn say<T: Message>(&mut self, to: &'static str, message: &T, msg_id: Option<String>) -> Result<u64, Trouble> {
         let stored = self.bus.publish(to, message, Meta { msg_id, cause: None }).await;
-        stored.map(|_| ()).map_err(|source: PublishError| Error::Publish { subject: to, source }.into())
+        stored.map_err(|source: PublishError| Error::Publish { subject: to, source }.into())
     }
 
-    /// Ends when somebody else has written to the database and no finding is open any more.
+    /// Ends when no finding is open any more. Until then everyone who takes over is told.
     async fn wait_for_acceptance(&mut self) -> Result<(), Trouble> {
-        let mut version = None;
         loop {
-            let now = Some(self.store.version()?);
-            if now != version && self.store.open_finding()?.is_none() {
+            let Some(finding) = self.store.open_finding()? else {
                 tracing::warn!("the damage was accepted; a new era of the chain begins");
                 return Ok(());
-            }
-            version = now;
+            };
+            self.tell(&finding).await?;
             tokio::time::sleep(ACCEPTANCE_POLL).await;
         }
     }

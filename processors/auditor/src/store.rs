@@ -316,15 +316,6 @@ impl Store {
         rows.map_err(|source| self.wrap("read", source))
     }
 
-    /// A number that rises when another connection has written.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn version(&self) -> Result<i64, Error> {
-        let version = self.database.pragma_query_value(None, "data_version", |row| row.get(0));
-        version.map_err(|source| self.wrap("read", source))
-    }
-
     pub(crate) fn wrap(&self, action: &'static str, source: rusqlite::Error) -> Error {
         Error::Database { action, path: self.path.clone(), source }
     }

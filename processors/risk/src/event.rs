@@ -1,6 +1,6 @@
 //! Bytes to facts.
 
-use spark_bus_schema::audit::AuditDamage;
+use spark_bus_schema::audit::{AuditDamage, AuditVerified};
 use spark_bus_schema::control::{KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use spark_bus_schema::marks::Mark;
 use spark_bus_schema::orders::{Epoch, InstrumentFilters, OrderEvent, OrderIntent, Reconciliation};
@@ -45,6 +45,10 @@ pub enum Fact {
     Strategy(StrategyCommand),
     /// A halt is lifted.
     Resume(ResumeCommand),
+    /// Another one decides from here on, and knows nothing of the state that the ledger is in.
+    Epoch,
+    /// The auditor has looked: the ledger is whole.
+    Verified,
     /// The ledger is damaged; why.
     Damage(String),
     /// Of no consequence here.
@@ -118,7 +122,10 @@ fn fact(delivery: &Delivery) -> Result<(Option<String>, Fact), DecodeError> {
         (None, Fact::Damage(words))
     } else if on(subject::RISK_EPOCH) {
         delivery.decode::<Epoch>()?;
-        (None, Fact::Nothing)
+        (None, Fact::Epoch)
+    } else if on(subject::AUDIT_VERIFIED) {
+        delivery.decode::<AuditVerified>()?;
+        (None, Fact::Verified)
     } else {
         (None, Fact::Nothing)
     })

@@ -159,6 +159,13 @@ impl Case<'_> {
     fn halt(&self) -> Result<Check, Inexact> {
         let venue = self.intent.exchange;
         let Some(stop) = halted(self.state, venue) else {
+            if let Some(epoch) = self.state.unaudited {
+                let detail = format!(
+                    "trading everywhere is halted until the auditor has said that the LEDGER is whole: risk took over at ledger \
+                     sequence {epoch}, and there was no answer yet; `spark status` shows how the auditor is"
+                );
+                return Ok(check(Guard::Halt, false, None, None, "", detail));
+            }
             return Ok(check(Guard::Halt, true, None, None, "", format!("trading on {venue} is not halted")));
         };
         let scope = if self.state.ledger_halt.is_some() { "everywhere".to_owned() } else { format!("on {venue}") };

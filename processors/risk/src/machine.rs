@@ -51,7 +51,13 @@ pub(crate) struct State {
     pub(crate) accounts: BTreeMap<Venue, AccountValue>,
     pub(crate) kill: Option<Stop>,
     pub(crate) ledger_halt: Option<Stop>,
+    /// LEDGER sequence of an epoch that the auditor has not answered yet: whether the ledger is whole is not known.
+    #[serde(default)]
+    pub(crate) unaudited: Option<u64>,
     pub(crate) exchange_halts: BTreeMap<Venue, Stop>,
+    /// When trading on an exchange was last resumed, by the clock of whoever did it.
+    #[serde(default)]
+    resumed: BTreeMap<Venue, Timestamp>,
     pub(crate) stopped: BTreeMap<String, Stop>,
     pub(crate) strategies: BTreeMap<String, StrategyState>,
     /// Profit of everything.
@@ -138,6 +144,12 @@ impl Risk {
         self.state.kill.is_some()
     }
 
+    /// Whether orders wait until the auditor has said that the ledger is whole.
+    #[must_use]
+    pub fn waits_for_auditor(&self) -> bool {
+        self.state.unaudited.is_some()
+    }
+
     /// Repetitions of intents that were left out.
     #[must_use]
     pub fn duplicates(&self) -> u64 {
@@ -177,7 +189,8 @@ impl Risk {
         let waiting = Waiting { sequence, intent, recent };
         let state = &self.state;
         let is_halted = guards::halted(state, waiting.intent.exchange).is_some();
-        if !is_halted && !guards::has_fresh_mark(state, &waiting.intent, at) && state.waiting.len() < WAITING_MAX {
+        let must_wait = state.unaudited.is_some() || !guards::has_fresh_mark(state, &waiting.intent, at);
+        if !is_halted && must_wait && state.waiting.len() < WAITING_MAX {
             self.state.waiting_orders.insert(waiting.intent.order.clone(), sequence);
             self.state.waiting.insert(sequence, waiting);
             return Ok(());
@@ -268,11 +281,31 @@ impl Risk {
         let (venue, symbol) = (mark.venue, mark.symbol.clone());
         self.state.prices.mark(Marked { sequence, stored_at: at, mark });
         self.state.see_all(at, venue, &symbol);
-        let same = |intent: &OrderIntent| intent.exchange == venue && intent.symbol == symbol;
+        if self.state.unaudited.is_none() {
+            let same = |waiting: &Waiting| waiting.intent.exchange == venue && waiting.intent.symbol == symbol;
+            self.decide_those(Cause { sequence, at, is_timeout: false }, same, effects);
+        }
+    }
+
+    /// The auditor has spoken: what waited for that is decided, unless it waits for a mark as well.
+    fn audited(&mut self, sequence: u64, at: Timestamp, effects: &mut Effects) {
+        if self.state.unaudited.take().is_none() {
+            return;
+        }
+        let state = &self.state;
+        let is_ready = |waiting: &Waiting| {
+            guards::halted(state, waiting.intent.exchange).is_some() || guards::has_fresh_mark(state, &waiting.intent, at)
+        };
+        let ready: BTreeSet<u64> =
+            state.waiting.iter().filter(|(_, waiting)| is_ready(waiting)).map(|(&sequence, _)| sequence).collect();
+        self.decide_those(Cause { sequence, at, is_timeout: false }, |waiting| ready.contains(&waiting.sequence), effects);
+    }
+
+    fn decide_those(&mut self, cause: Cause, is_due: impl Fn(&Waiting) -> bool, effects: &mut Effects) {
         let due: Vec<u64> =
-            self.state.waiting.iter().filter(|(_, waiting)| same(&waiting.intent)).map(|(&sequence, _)| sequence).collect();
+            self.state.waiting.iter().filter(|(_, waiting)| is_due(waiting)).map(|(&sequence, _)| sequence).collect();
         for intent in due {
-            self.decide_waiting(Cause { sequence, at, is_timeout: false }, intent, effects);
+            self.decide_waiting(cause, intent, effects);
         }
     }
 }
@@ -369,7 +402,11 @@ impl State {
         let before = self.book.mode(reconciliation.exchange);
         self.book.set_mode(reconciliation.exchange, reconciliation.mode);
         self.mode_changed(before, reconciliation.exchange);
-        if let Some(reason) = reconciliation.halted {
+        // What was compared before a person resumed is what that person has seen: it may come late, and halts nothing.
+        let is_old = self.resumed.get(&reconciliation.exchange).is_some_and(|resumed| reconciliation.at <= *resumed);
+        if let Some(reason) = reconciliation.halted
+            && !is_old
+        {
             self.exchange_halts.insert(reconciliation.exchange, Stop { sequence, reason });
         }
     }
@@ -377,7 +414,11 @@ impl State {
     fn resume(&mut self, command: &ResumeCommand) {
         match command.scope {
             HaltScope::Ledger => self.ledger_halt = None,
-            HaltScope::Exchange(venue) => drop(self.exchange_halts.remove(&venue)),
+            HaltScope::Exchange(venue) => {
+                self.exchange_halts.remove(&venue);
+                let resumed = self.resumed.entry(venue).or_default();
+                *resumed = command.at.max(*resumed);
+            }
         }
     }
 
@@ -426,6 +467,7 @@ impl Machine for Risk {
             subject::LIMITS,
             subject::STRATEGIES,
             subject::RESUME,
+            subject::AUDIT_VERIFIED,
             subject::AUDIT_DAMAGE,
         ],
     }];
@@ -458,7 +500,14 @@ impl Machine for Risk {
             }
             Fact::Strategy(command) => self.state.run_strategy(sequence, command)?,
             Fact::Resume(command) => self.state.resume(&command),
-            Fact::Damage(reason) => self.state.ledger_halt = Some(Stop { sequence, reason }),
+            // Whoever takes over may stand before a ledger that was damaged while nobody looked: nothing is approved before
+            // the auditor has answered.
+            Fact::Epoch => self.state.unaudited = Some(sequence),
+            Fact::Verified => self.audited(sequence, at, effects),
+            Fact::Damage(reason) => {
+                self.state.ledger_halt = Some(Stop { sequence, reason });
+                self.audited(sequence, at, effects);
+            }
             Fact::Limits(_) | Fact::Nothing => {}
             Fact::Misplaced { subject, belongs } => {
                 let detail = format!("a message of {belongs} on {subject}");

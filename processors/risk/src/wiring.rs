@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use spark_bus_schema::control::{LimitsCommand, LimitsSource};
 use spark_bus_schema::risk::{Limits, Timeout, Verdict};
+use spark_bus_schema::telemetry::ProcessState;
 use spark_bus_schema::{DecodeError, Message, OrderId, Timestamp, encode, subject};
 use spark_nats::{
     AppendError, Delivery, Effects, Follower, Input, Lease, Machine, Reject, Service, Start, Status, SubjectWriter, run_decider,
@@ -20,6 +21,10 @@ use crate::machine::Risk;
 
 /// An intent without a fresh mark is refused after this long.
 pub const MARK_WAIT: Duration = Duration::from_secs(2);
+/// An auditor that has said nothing for this long is missed.
+const AUDITOR_WAIT: Duration = Duration::from_secs(1);
+/// What is then shown.
+const NO_AUDITOR: &str = "waiting for the auditor: no order is approved before it has compared the LEDGER with its chain";
 /// How often it is looked for intents that wait too long.
 const WAIT_POLL: Duration = Duration::from_millis(100);
 /// How often it is looked whether all limits told so far have been read.
@@ -43,27 +48,56 @@ pub enum Error {
 
 /// Runs risk until the service is told to stop. While another one holds the lease it is a standby.
 ///
+/// When the connection to the broker was lost it takes over anew: a broker that was started again may have another LEDGER,
+/// and a new epoch lets nothing be approved until the auditor has compared it.
+///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none. After [`spark_nats::Error::Fenced`] another one decides.
 pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     if let Some(problem) = config.validate().into_iter().next() {
         return Err(Error::Config(problem));
     }
+    loop {
+        let mut connection = service.bus.connection();
+        tokio::select! {
+            biased;
+            () = is_cut_off(&mut connection) => tracing::warn!("the broker went away; taking over anew when it is back"),
+            outcome = hold(&service, &config) => return outcome,
+        }
+    }
+}
+
+/// Ends when a connection that was there is lost.
+async fn is_cut_off(connection: &mut tokio::sync::watch::Receiver<bool>) {
+    // The sender lives as long as the process.
+    let _ = connection.wait_for(|connected| *connected).await;
+    let _ = connection.changed().await;
+}
+
+/// From one lease to its end. Safe to drop at any await.
+async fn hold(service: &Service, config: &Config) -> Result<(), Error> {
     let lease = tokio::select! {
-        lease = Lease::acquire(&service, subject::RISK_EPOCH) => lease.map_err(Error::Bus)?,
+        lease = Lease::acquire(service, subject::RISK_EPOCH) => lease.map_err(Error::Bus)?,
         () = service.shutdown.cancelled() => return Ok(()),
     };
     let limits = config.limits();
     tokio::select! {
-        told = tell_limits(&service, &limits) => told?,
+        told = tell_limits(service, &limits) => told?,
         () = service.shutdown.cancelled() => return Ok(()),
     }
     let shared = Arc::new(Shared::default());
-    let watch = tokio::spawn(time_out(service.bus.clone(), Arc::clone(&shared)));
+    let _watch = Watch(tokio::spawn(watch(service.bus.clone(), service.status.clone(), Arc::clone(&shared))));
     let observed = Observed::new(lease.epoch(), &service.status, Arc::clone(&shared));
-    let outcome = run_decider(&service, observed, lease).await.map_err(Error::Bus);
-    watch.abort();
-    outcome
+    run_decider(service, observed, lease).await.map_err(Error::Bus)
+}
+
+/// A task that ends with whoever started it.
+struct Watch(tokio::task::JoinHandle<()>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Publishes the configured limits when they are not those that the configuration said the last time. A limit that was
@@ -127,6 +161,8 @@ async fn last_configured(service: &Service) -> Option<Option<Limits>> {
 struct Shared {
     /// Everything up to our epoch has been read.
     is_live: AtomicBool,
+    /// The auditor has not answered our epoch.
+    is_unaudited: AtomicBool,
     waiting: Mutex<BTreeSet<OrderId>>,
 }
 
@@ -136,13 +172,24 @@ impl Shared {
     }
 }
 
-/// Tells the decision, as a message, that an intent has waited long enough. Of each order once.
-async fn time_out(bus: spark_nats::Bus, shared: Arc<Shared>) {
+/// Tells the decision, as a message, that an intent has waited long enough, of each order once; and tells people when what
+/// it waits for is the auditor.
+async fn watch(bus: spark_nats::Bus, status: Status, shared: Arc<Shared>) {
     let mut since: BTreeMap<OrderId, Option<Instant>> = BTreeMap::new();
+    let mut unaudited: Option<Instant> = None;
+    let mut told = false;
     loop {
         tokio::time::sleep(WAIT_POLL).await;
         if !shared.is_live.load(Ordering::Acquire) {
             continue;
+        }
+        unaudited = shared.is_unaudited.load(Ordering::Acquire).then(|| unaudited.unwrap_or_else(Instant::now));
+        let is_late = unaudited.is_some_and(|since| since.elapsed() >= AUDITOR_WAIT);
+        if is_late != told {
+            told = is_late;
+            let (state, detail) =
+                if is_late { (ProcessState::Degraded, Some(NO_AUDITOR.to_owned())) } else { (ProcessState::Running, None) };
+            status.set(state, detail);
         }
         let waiting = shared.waiting().clone();
         since.retain(|order, _| waiting.contains(order));
@@ -222,9 +269,7 @@ impl Machine for Observed {
     }
 
     fn apply(&mut self, at: Timestamp, event: Event, effects: &mut Effects) -> Result<(), Reject> {
-        if event.sequence >= self.epoch {
-            self.shared.is_live.store(true, Ordering::Release);
-        }
+        let is_live = event.sequence >= self.epoch;
         if let Fact::Verdict(verdict) = &event.fact
             && event.sequence > self.epoch
         {
@@ -237,6 +282,10 @@ impl Machine for Observed {
         let decided = effects.items().len() - before;
         if decided > 0 {
             metrics::histogram!("spark_risk_decision_seconds").record(began.elapsed().as_secs_f64());
+        }
+        self.shared.is_unaudited.store(self.inner.waits_for_auditor(), Ordering::Release);
+        if is_live {
+            self.shared.is_live.store(true, Ordering::Release);
         }
         let changed = waiting != self.inner.waiting_count() || killed != self.inner.is_killed();
         if decided > 0 || changed || diverged != self.inner.diverged() {

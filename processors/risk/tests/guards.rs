@@ -9,11 +9,12 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use spark_bus_schema::audit::{AuditDamage, DamageKind};
 use spark_bus_schema::control::HaltScope;
-use spark_bus_schema::orders::{OrderIntent, OrderState};
+use spark_bus_schema::orders::{Epoch, OrderIntent, OrderState};
 use spark_bus_schema::risk::{Guard, LimitOverride, Verdict};
 use spark_bus_schema::{OrderId, Venue, subject};
+use spark_nats::Machine;
 use spark_risk::APPROVAL_VALIDITY;
-use world::{World, d};
+use world::{World, d, verified};
 
 const ALL: [Guard; 11] = [
     Guard::Halt,
@@ -364,6 +365,68 @@ fn only_resume_lifts_a_halt() {
         world.resume(HaltScope::Ledger);
     };
     check(repaired, "buy 1 @ 100", None);
+}
+
+#[test]
+fn what_was_compared_before_a_person_resumed_does_not_halt_again() {
+    let mut world = World::new();
+    world.reconciled(Some("positions differ"));
+    let before = world.now;
+    world.after(Duration::from_millis(10)).resume(HaltScope::Exchange(Venue::Binance));
+    // It was compared before the resume and stored after it.
+    let resumed = std::mem::replace(&mut world.now, before);
+    world.reconciled(Some("positions differ"));
+    world.now = resumed;
+    assert!(world.ask("s", "buy 1 @ 100").unwrap().approved);
+    world.after(Duration::from_millis(1)).reconciled(Some("positions differ still"));
+    assert_eq!(world.ask("s", "buy 1 @ 100").unwrap().guard, Some(Guard::Halt));
+}
+
+fn epoch(world: &mut World) {
+    let epoch = Epoch { process: "risk".into(), holder: "test".into(), at: world.now };
+    world.say(subject::RISK_EPOCH.to_owned(), &epoch).unwrap();
+}
+
+#[test]
+fn whoever_takes_over_approves_nothing_before_the_auditor_has_answered() {
+    let mut world = World::new();
+    epoch(&mut world);
+    let (early, late, other) =
+        (world.wish("s", "buy 1 @ 100"), world.wish("s", "buy 2 @ 100"), world.wish("s", "buy 1 @ 100 ETHUSDT"));
+    for intent in [&early, &late, &other] {
+        world.intend(intent).unwrap();
+    }
+    // Neither a mark nor the state as it was saved opens the way.
+    world.mark("100");
+    let saved = world.risk.save();
+    world.risk.load(&saved).unwrap();
+    assert!(world.risk.waits_for_auditor() && world.risk.waiting_count() == 3);
+    world.after(Duration::from_secs(2)).time_out(&early.order);
+    let refused = &world.verdicts[&early.order];
+    assert_eq!(refused.guard, Some(Guard::Halt));
+    assert!(refused.reason.contains("until the auditor has said that the LEDGER is whole"), "{}", refused.reason);
+    world.say(subject::AUDIT_VERIFIED.to_owned(), &verified(3)).unwrap();
+    assert!(world.verdicts[&late.order].approved, "{:?}", world.verdicts[&late.order]);
+    assert!(world.ask("s", "buy 1 @ 100").unwrap().approved);
+    // One of them has no price, and goes on waiting.
+    assert_eq!(world.risk.waiting_count(), 1);
+}
+
+#[test]
+fn what_waits_for_the_auditor_is_refused_when_it_finds_damage() {
+    let mut world = World::new();
+    epoch(&mut world);
+    assert_eq!(world.ask("s", "buy 1 @ 100"), None);
+    let garbage = world.wish("s", "buy 1 @ 100");
+    world.say(subject::AUDIT_DAMAGE.to_owned(), &garbage).unwrap();
+    let guards: Vec<_> = world.verdicts.values().map(|verdict| verdict.guard).collect();
+    assert_eq!(guards, [Some(Guard::Halt)]);
+    // Later words that all is well open nothing: a person has to.
+    epoch(&mut world);
+    world.say(subject::AUDIT_VERIFIED.to_owned(), &verified(3)).unwrap();
+    assert_eq!(world.ask("s", "buy 1 @ 100").unwrap().guard, Some(Guard::Halt));
+    world.resume(HaltScope::Ledger);
+    assert!(world.ask("s", "buy 1 @ 100").unwrap().approved);
 }
 
 #[test]

@@ -63,7 +63,8 @@ fn parkers(entry: &Entry) -> &'static [&'static str] {
         | subject::INSTRUMENTS
         | subject::RECONCILIATIONS
         | subject::KILL_SWITCH
-        | subject::RESUME => &["risk", "executor"],
+        | subject::RESUME
+        | subject::AUDIT_VERIFIED => &["risk", "executor"],
         subject::INTENTS
         | subject::RISK_TIMEOUTS
         | subject::RISK_EPOCH
@@ -71,7 +72,7 @@ fn parkers(entry: &Entry) -> &'static [&'static str] {
         | subject::LIMITS
         | subject::STRATEGIES => &["risk"],
         subject::CANCELS | subject::AUDIT_DAMAGE => &["executor"],
-        subject::ALERTS | subject::WINDOWS | subject::ORDERS_EPOCH | subject::AUDIT_ANCHOR | subject::AUDIT_VERIFIED => &[],
+        subject::ALERTS | subject::WINDOWS | subject::ORDERS_EPOCH | subject::AUDIT_ANCHOR => &[],
         _ => &["guardrail"],
     }
 }

@@ -1,6 +1,6 @@
 //! In from the LEDGER.
 
-use spark_bus_schema::audit::AuditDamage;
+use spark_bus_schema::audit::{AuditDamage, AuditVerified};
 use spark_bus_schema::control::{BreakerCommand, BreakerMode as Commanded, CancelCommand, HaltScope, KillSwitch, ResumeCommand};
 use spark_bus_schema::orders::{InstrumentFilters, OrderEvent, Reconciliation};
 use spark_bus_schema::risk::Verdict;
@@ -31,12 +31,16 @@ impl Engine<'_> {
                 break;
             }
             let Some(delivery) = self.inbox.pop_front() else { break };
-            if let Err(error) = self.take_in(&delivery) {
+            let taken = self.take_in(&delivery);
+            let is_readable = taken.is_ok();
+            if let Err(error) = taken {
                 park(&self.bus, self.service.name, &delivery, error.reason(), &text(&error)).await?;
             }
             self.cursor = Some(delivery.cursor());
             self.changed = true;
-            if !self.started && delivery.sequence >= self.lease.epoch() {
+            // What was stored before our epoch has been taken in by then.
+            let is_word = matches!(delivery.subject.as_str(), subject::AUDIT_VERIFIED | subject::AUDIT_DAMAGE);
+            if !self.started && is_word && is_readable && delivery.sequence > self.lease.epoch() {
                 self.begin();
             }
             if delivery.sequence == self.kill_ahead {
@@ -79,6 +83,8 @@ impl Engine<'_> {
             let reconciliation: Reconciliation = delivery.decode()?;
             self.apply(Event::Reconciled(Box::new(reconciliation)));
             self.set_stops();
+        } else if is(subject::AUDIT_VERIFIED) {
+            delivery.decode::<AuditVerified>()?;
         } else if is(subject::AUDIT_DAMAGE) {
             let damage: AuditDamage = delivery.decode()?;
             let reason = format!(

@@ -51,12 +51,18 @@ const SUBJECTS: &[&str] = &[
     subject::CANCELS,
     subject::RESUME,
     subject::BREAKER,
+    subject::AUDIT_VERIFIED,
     subject::AUDIT_DAMAGE,
 ];
 /// The state is saved at most this often, and no more than one part in so many of the time goes into it: orders wait
 /// meanwhile. The disk is written on a thread of its own.
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 const SAVE_SHARE: u32 = 200;
+/// An auditor that has said nothing for this long is missed.
+const AUDITOR_WAIT: Duration = Duration::from_secs(1);
+/// What is then shown.
+const NO_AUDITOR: &str =
+    "waiting for the LEDGER to be read and for the auditor to compare it with its chain: nothing is sent before that";
 /// Gauges and looks that are due are seen to this often.
 const HOUSEKEEPING: Duration = Duration::from_millis(20);
 /// Paper orders wait this long for the quotes that are stored already, at most.
@@ -344,7 +350,8 @@ impl<'a> Engine<'a> {
         (now().saturating_since(quote.received_at) <= age_max).then(|| quote.ask_price.to_decimal())
     }
 
-    /// Everything up to our epoch has been read: begin.
+    /// Everything up to our epoch has been read, and the auditor has compared the LEDGER since: begin. If it is damaged we
+    /// know that by now, and whatever was approved before is not sent.
     fn begin(&mut self) {
         self.started = true;
         self.began_at = Instant::now();
@@ -417,6 +424,8 @@ impl<'a> Engine<'a> {
             self.look_after();
             self.settle_some();
             self.measure();
+        } else if self.began_at.elapsed() >= AUDITOR_WAIT {
+            self.service.status.set(ProcessState::Degraded, Some(NO_AUDITOR.to_owned()));
         }
         let pause = SAVE_EVERY.max(self.saving_took * SAVE_SHARE);
         if self.changed && self.saved_at.elapsed() >= pause {
