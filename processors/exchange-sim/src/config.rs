@@ -235,6 +235,8 @@ pub struct Config {
     pub btcturk_orders_per_s: u32,
     /// Submits, and as many cancels, that an address may make in a minute at BTCTurk.
     pub btcturk_orders_per_min: u32,
+    /// Multiplies every quota on calls at BTCTurk, for those who restart their callers more often than a day allows.
+    pub btcturk_quota_factor: u32,
     /// Time from the acceptance of a cancel to its effect at BTCTurk, ms.
     pub btcturk_cancel_ms: u64,
     /// WebSocket connections an address may open in five minutes at Binance; 0 is no limit.
@@ -275,6 +277,7 @@ impl Default for Config {
             binance_orders_per_day: 200_000,
             btcturk_orders_per_s: 10,
             btcturk_orders_per_min: 300,
+            btcturk_quota_factor: 1,
             btcturk_cancel_ms: 100,
             binance_connects_per_5_min: 300,
             btcturk_connects_per_min: 15,

@@ -32,9 +32,11 @@ capital_usd = "1000000"
 orders_per_minute_max = 1000000
 exposure_usd_max = "1000000"
 [exchange-sim]
+binance_weight_per_min = 10000000
+binance_connects_per_5_min = 0
 binance_orders_per_10_s = 100000
-btcturk_orders_per_s = 1000
-btcturk_orders_per_min = 100000
+btcturk_quota_factor = 1000
+btcturk_connects_per_min = 0
 [executor]
 ask_ms = 100
 ask_ms_max = 500
@@ -101,7 +103,7 @@ async fn kill_again_and_again(system: &System) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_kills_lose_nothing_and_double_nothing() {
     let _turn = turn().await;
-    let system = system(&format!("{LIVE}{CONFIG}")).await;
+    let system = system(&format!("{}{CONFIG}", LIVE.replace("\"live\"", "\"live\"\nper_minute = 1000000"))).await;
     pin(&system, "binance", "BTCUSDT", "60000.00", "60010.00").await;
     pin(&system, "btcturk", "BTCTRY", "2400000", "2400400").await;
     pin(&system, "btcturk", "USDTTRY", "40.000", "40.010").await;

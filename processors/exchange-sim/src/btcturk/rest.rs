@@ -33,7 +33,7 @@ const CHARTS: Quota = Quota { limit: 600, period: Duration::from_secs(600), bloc
 fn quotas(world: &World, method: &Method, path: &str) -> Vec<(&'static str, Quota)> {
     let second = |limit: u32| Quota { limit, period: Duration::from_secs(1), block: Duration::from_secs(1) };
     let (per_minute, per_second) = (a_minute(world.config.btcturk_orders_per_min), second(world.config.btcturk_orders_per_s));
-    match path {
+    let mut quotas = match path {
         "/api/v2/ticker" | "/api/v2/ticker/currency" => vec![("ticker", a_minute(600))],
         "/api/v2/orderbook" => vec![("orderbook", a_minute(180))],
         "/api/v2/trades" => vec![("trades", a_minute(90))],
@@ -47,7 +47,11 @@ fn quotas(world: &World, method: &Method, path: &str) -> Vec<(&'static str, Quot
         "/v1/klines/history" => vec![("charts", CHARTS)],
         path if path.starts_with(ORDER) => vec![("order", a_minute(900)), ("order burst", second(30))],
         _ => Vec::new(),
+    };
+    for (_, quota) in &mut quotas {
+        quota.limit = quota.limit.saturating_mul(world.config.btcturk_quota_factor.max(1));
     }
+    quotas
 }
 
 /// 429 in the exchange's form.
