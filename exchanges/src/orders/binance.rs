@@ -1,5 +1,6 @@
 //! Orders over Binance's REST interface.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -163,6 +164,12 @@ impl Binance {
         let account = self.account().await?;
         let row = |row: crate::binance::Balance| AssetBalance { asset: row.asset, free: row.free, locked: row.locked };
         Ok(account.balances.into_iter().map(row).collect())
+    }
+
+    pub(super) async fn all_filters(&self, symbols: &[&str]) -> Result<BTreeMap<String, Filters>, Error> {
+        let info = self.exchange_info(symbols).await?;
+        let wanted = info.symbols.into_iter().filter(|row| symbols.contains(&row.symbol.as_str()));
+        Ok(wanted.map(|row| (row.symbol.clone(), filters(row))).collect())
     }
 
     pub(super) async fn filters(&self, symbol: &str) -> Result<Filters, Error> {

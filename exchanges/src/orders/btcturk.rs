@@ -4,6 +4,7 @@
 //! unique and cannot be asked for, so an order is looked for in lists; market buys are for an amount of the quote currency;
 //! there is no time in force but until cancelled.
 
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -301,6 +302,11 @@ impl BtcTurk {
     pub(super) async fn trading_balances(&self) -> Result<Vec<AssetBalance>, Error> {
         let row = |row: crate::btcturk::Balance| AssetBalance { asset: row.asset, free: row.free, locked: row.locked };
         Ok(self.balances().await?.into_iter().map(row).collect())
+    }
+
+    pub(super) async fn all_filters(&self, symbols: &[&str]) -> Result<BTreeMap<String, Filters>, Error> {
+        let wanted = self.exchange_info().await?.into_iter().filter(|row| symbols.contains(&row.name.as_str()));
+        Ok(wanted.map(|row| (row.name.clone(), filters(row))).collect())
     }
 
     pub(super) async fn filters(&self, symbol: &str) -> Result<Filters, Error> {

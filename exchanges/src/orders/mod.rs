@@ -23,6 +23,7 @@ mod outcome;
 mod render;
 mod user_data;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -408,6 +409,17 @@ impl Trading {
         match self {
             Self::Binance(client) => client.trading_balances().await,
             Self::Btcturk(client) => client.trading_balances().await,
+        }
+    }
+
+    /// The rules of several symbols in one call, by symbol. BTCTurk leaves out what it does not know.
+    ///
+    /// # Errors
+    /// As [`Trading::filters`]; at Binance one unknown symbol refuses them all.
+    pub async fn all_filters(&self, symbols: &[&str]) -> Result<BTreeMap<String, Filters>, Error> {
+        match self {
+            Self::Binance(client) => client.all_filters(symbols).await,
+            Self::Btcturk(client) => client.all_filters(symbols).await,
         }
     }
 

@@ -189,6 +189,15 @@ impl Live {
     pub fn read_filters(&self, symbols: Vec<String>) {
         let (trading, venue, events) = (Arc::clone(&self.trading), self.venue, self.events.clone());
         tokio::spawn(async move {
+            let all: Vec<&str> = symbols.iter().map(String::as_str).collect();
+            if let Ok(read) = trading.all_filters(&all).await {
+                for symbol in all.iter().filter(|symbol| !read.contains_key(**symbol)) {
+                    tracing::warn!(exchange = %venue, symbol, "the exchange does not know this symbol");
+                }
+                let _ = events.send(Heard::Filters(venue, read)).await;
+                return;
+            }
+            // One of them may be unknown there: the others are read all the same.
             let mut read = BTreeMap::new();
             for symbol in symbols {
                 match trading.filters(&symbol).await {
