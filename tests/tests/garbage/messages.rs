@@ -53,7 +53,8 @@ impl Garbage {
 }
 
 /// Who parks what cannot be read on a subject: everybody who decides on it. What only the gateway reads (alerts, windows,
-/// the chain's anchors) is counted there; risk takes a damage report that it cannot read for one.
+/// the chain's anchors) is counted there; risk and the executor take a damage report that they cannot read
+/// for one.
 fn parkers(entry: &Entry) -> &'static [&'static str] {
     match entry.subject {
         subject::BREAKER => &["portfolio", "executor"],
@@ -71,8 +72,8 @@ fn parkers(entry: &Entry) -> &'static [&'static str] {
         | subject::MARKS
         | subject::LIMITS
         | subject::STRATEGIES => &["risk"],
-        subject::CANCELS | subject::AUDIT_DAMAGE => &["executor"],
-        subject::ALERTS | subject::WINDOWS | subject::ORDERS_EPOCH | subject::AUDIT_ANCHOR => &[],
+        subject::CANCELS => &["executor"],
+        subject::ALERTS | subject::WINDOWS | subject::ORDERS_EPOCH | subject::AUDIT_ANCHOR | subject::AUDIT_DAMAGE => &[],
         _ => &["guardrail"],
     }
 }
@@ -297,10 +298,8 @@ fn impossible_money() -> Vec<Garbage> {
 /// Right in itself, on the subject of another scope.
 fn misplaced() -> Vec<Garbage> {
     let reason = |process| match process {
-        "guardrail" => Some((process, "invalid")),
-        // It goes by what the command says, not by where it is.
-        "executor" => None,
-        _ => Some((process, "wrong_subject")),
+        "guardrail" => (process, "invalid"),
+        _ => (process, "wrong_subject"),
     };
     let elsewhere = |name: &str, target: &str| {
         let entry = catalogue::find(name).expect("every kind is in the catalogue");
@@ -309,7 +308,7 @@ fn misplaced() -> Vec<Garbage> {
             subject: target.to_owned(),
             kind: Some(name.to_owned()),
             payload: (entry.sample)(),
-            parked: parkers(&entry).iter().filter_map(|&process| reason(process)).collect(),
+            parked: parkers(&entry).iter().map(|&process| reason(process)).collect(),
             gateway: is_shown(&entry).then_some("misplaced"),
         }
     };
@@ -323,5 +322,8 @@ fn misplaced() -> Vec<Garbage> {
         elsewhere("price_anomaly.v1", "portfolio.anomaly.btcturk"),
         elsewhere("alert.v1", "alerts.changed.SomethingElse.all"),
         elsewhere("breaker_command.v1", "control.breaker.binance"),
+        elsewhere("cancel_command.v1", "control.cancel.vandalvandalvandalvandalva"),
+        elsewhere("verdict.v1", "risk.verdict.vandalvandalvandalvandalva"),
+        elsewhere("order_event.v1", "orders.event.vandalvandalvandalvandalva"),
     ]
 }
