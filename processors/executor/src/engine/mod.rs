@@ -103,6 +103,7 @@ pub(crate) struct Engine<'a> {
     settling: VecDeque<OrderId>,
     fills: Arc<AtomicU64>,
     illegal: Arc<AtomicU64>,
+    halted: Arc<AtomicU64>,
     actions: Vec<Action>,
 }
 
@@ -191,6 +192,7 @@ impl<'a> Engine<'a> {
             settling: VecDeque::new(),
             fills: service.status.counter("spark_order_fill_total"),
             illegal: service.status.counter("spark_order_illegal_transition_total"),
+            halted: service.status.counter("spark_trading_halted_exchanges"),
             actions: Vec::new(),
         })
     }
@@ -443,6 +445,9 @@ impl<'a> Engine<'a> {
         }
         metrics::gauge!("spark_orders_open").set(open as f64);
         metrics::gauge!("spark_orders_unknown").set(unknown as f64);
+        let halted = self.lives.keys().filter(|venue| self.core.is_halted(**venue)).count();
+        metrics::gauge!("spark_trading_halted_exchanges").set(halted as f64);
+        self.halted.store(halted as u64, Ordering::Relaxed);
         let stopped: Vec<String> =
             self.lives.keys().filter_map(|venue| Some(format!("{venue}: {}", self.core.stopped(*venue)?))).collect();
         let state = if stopped.is_empty() { ProcessState::Running } else { ProcessState::Degraded };

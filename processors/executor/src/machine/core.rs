@@ -121,6 +121,12 @@ impl Core {
         self.ledger.kill.as_ref().map(|kill| kill.words.clone()).or(halt).or_else(halts).or_else(unusable)
     }
 
+    /// Whether trading on an exchange is halted until a person resumes it.
+    #[must_use]
+    pub fn is_halted(&self, venue: Venue) -> bool {
+        self.ledger.halt.is_some() || self.ledger.halts.contains_key(&venue)
+    }
+
     /// Whether nothing may be sent to an exchange.
     #[must_use]
     pub fn is_stopped(&self, venue: Venue) -> bool {

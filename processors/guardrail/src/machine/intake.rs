@@ -18,6 +18,10 @@ use crate::window::Sample;
 /// Longest label value that becomes a scope, bytes.
 const LABEL_BYTES_MAX: usize = 64;
 
+/// Levels that processes tell in their heartbeats.
+const LEVELS: [(Metric, &str); 2] =
+    [(m::LEDGER_DAMAGE, "spark_audit_damage"), (m::TRADING_HALTS, "spark_trading_halted_exchanges")];
+
 impl Guardrail {
     pub(super) fn take_in(&mut self, at: Timestamp, event: Event, out: &mut Effects) -> Result<(), Reject> {
         match event {
@@ -107,6 +111,12 @@ impl Guardrail {
             self.forget(at, m::HEARTBEATS, gone, out);
         } else {
             self.one(at, m::HEARTBEATS, &[("service", &beat.service)], Sample::Events(1), out);
+            for (metric, counter) in LEVELS {
+                if let Some(&level) = beat.counters.get(counter) {
+                    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+                    self.one(at, metric, &[("service", &beat.service)], Sample::Level(level as f64), out);
+                }
+            }
         }
         Ok(())
     }

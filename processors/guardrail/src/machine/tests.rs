@@ -264,16 +264,14 @@ fn an_exchange_is_down_when_calls_fail_in_a_row_or_the_connection_stays_lost() {
 
 #[test]
 fn a_process_is_missed_unless_it_said_goodbye() {
-    let timeline = vec![
+    let mut timeline = vec![
         (0, beat("exchange-sim", ProcessState::Running)),
         (0, beat("feed", ProcessState::Running)),
         (1_000, beat("exchange-sim", ProcessState::Stopping)),
         (1_000, beat("feed", ProcessState::Stopping)),
-        (4_000, beat("gateway", ProcessState::Running)),
-        (4_000, beat("portfolio", ProcessState::Running)),
-        (7_000, beat("gateway", ProcessState::Running)),
-        (7_000, beat("portfolio", ProcessState::Running)),
     ];
+    let others = ["auditor", "candles", "executor", "gateway", "portfolio", "risk"];
+    timeline.extend([4_000, 7_000].into_iter().flat_map(|at| others.map(|name| (at, beat(name, ProcessState::Running)))));
     check("process_missing", timeline, 9_000, &[(5_100, "feed", Firing, WARNING)]);
     check("process_missing", vec![(0, beat("feed", ProcessState::Running))], 5_000, &[]);
 }
@@ -305,6 +303,27 @@ fn a_held_price_is_an_anomaly_until_it_is_settled() {
         &want(900),
     );
     check("value_anomaly", vec![(100, anomaly(AnomalyState::Held)), (700, fresh(false))], 1_000, &want(700));
+}
+
+#[test]
+fn damage_of_the_ledger_and_halts_are_alerts_for_as_long_as_they_last() {
+    let tells = |service: &str, counter: &str, level| {
+        let Event::Heartbeat(mut beat) = beat(service, ProcessState::Running) else { unreachable!("it is one") };
+        beat.counters.insert(counter.to_owned(), level);
+        Event::Heartbeat(beat)
+    };
+    for (rule, service, counter) in
+        [("ledger_damaged", "auditor", "spark_audit_damage"), ("trading_halted", "executor", "spark_trading_halted_exchanges")]
+    {
+        let timeline = vec![
+            (0, tells(service, counter, 0)),
+            (1_000, tells(service, counter, 1)),
+            // It died meanwhile: nothing is well by that.
+            (90_000, tells("gateway", "other", 7)),
+            (91_000, tells(service, counter, 0)),
+        ];
+        check(rule, timeline, 92_000, &[(1_000, "", Firing, CRITICAL), (91_000, "", Resolved, None)]);
+    }
 }
 
 #[test]

@@ -46,6 +46,8 @@ metrics! {
     TRADES = "trades", Events, ["venue", "symbol"], "trades, each id once (market.ticks)";
     TRADE_DELAY = "trade_delay_ms", Values, ["venue", "symbol"], "from a trade's frame at the feed to its storage in the broker (market.ticks)";
     HEARTBEATS = "heartbeats", Signs, ["service"], "a process said that it is there (telemetry.heartbeat)";
+    LEDGER_DAMAGE = "ledger_damage", Level, ["service"], "1 while the auditor holds the LEDGER for damaged, 0 while not (telemetry.heartbeat of the auditor)";
+    TRADING_HALTS = "trading_halts", Level, ["service"], "exchanges on which trading is halted (telemetry.heartbeat of the executor)";
     PORTFOLIO_UPDATES = "portfolio_updates", Signs, ["exchange"], "balances were read successfully (portfolio.balances)";
     PORTFOLIO_ASSETS = "portfolio_assets", Level, ["exchange"], "assets with a balance (portfolio.balances)";
     HELD_PRICES = "held_prices", Level, ["exchange"], "prices held back because they moved too far (portfolio.anomaly)";

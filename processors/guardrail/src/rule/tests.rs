@@ -38,6 +38,8 @@ fn the_built_in_rules_are_valid_and_name_every_alert_with_a_source() {
         "HighLatency",
         "ExchangeDown",
         "ParkedMessages",
+        "LedgerDamaged",
+        "TradingHalted",
     ] {
         assert!(rules.iter().any(|rule| rule.alert == alert && rule.limits.decide()), "{alert}");
     }
