@@ -64,6 +64,8 @@ struct Decider<'a, M: Machine> {
     effects: Effects,
     /// Decided and not in the LEDGER yet, by subject, with the cause.
     missing: BTreeMap<String, (Effect, String)>,
+    /// What was missing at our epoch, for as long as the machine holds it back.
+    left: BTreeMap<String, (Effect, String)>,
     is_between_batches: bool,
     saved_at: Instant,
     save_again_after: Duration,
@@ -97,6 +99,7 @@ impl<'a, M: Machine> Decider<'a, M> {
             cursor,
             effects: Effects::default(),
             missing: BTreeMap::new(),
+            left: BTreeMap::new(),
             is_between_batches: true,
             saved_at: Instant::now(),
             save_again_after: CHECKPOINT_EVERY,
@@ -152,11 +155,17 @@ impl<'a, M: Machine> Decider<'a, M> {
             park(&self.service.bus, self.service.name, delivery, reason, &detail).await?;
         }
         self.cursor = Some(delivery.cursor());
+        if delivery.sequence == self.lease.epoch() {
+            self.left = std::mem::take(&mut self.missing);
+        }
         Ok(())
     }
 
     /// Stores what is decided, all of it on its way at once, and waits for every acknowledgement.
     async fn publish(&mut self) -> Result<(), Error> {
+        if !self.machine.holds_back() {
+            self.missing.append(&mut self.left);
+        }
         if self.missing.is_empty() {
             return Ok(());
         }

@@ -51,6 +51,11 @@ pub trait Machine: Send + 'static {
     /// A boundary has passed. Called for every boundary in order, before the first event stored after it.
     fn tick(&mut self, at: Timestamp, effects: &mut Effects);
 
+    /// Whether what earlier holders of the lease left undecided must not be published yet (see [`run_decider`](crate::run_decider)).
+    fn holds_back(&self) -> bool {
+        false
+    }
+
     /// The state, to be continued later.
     fn save(&self) -> Vec<u8>;
 

@@ -519,6 +519,12 @@ impl Machine for Risk {
 
     fn tick(&mut self, _: Timestamp, _: &mut Effects) {}
 
+    /// What was asked while nobody decided was decided without the auditor's word: it leaves after it, so that whoever sends
+    /// knows of damage before.
+    fn holds_back(&self) -> bool {
+        self.state.unaudited.is_some()
+    }
+
     fn save(&self) -> Vec<u8> {
         rmp_serde::to_vec_named(&(STATE_VERSION, &self.state)).expect("writing to memory cannot fail")
     }

@@ -298,6 +298,10 @@ impl Machine for Observed {
         self.inner.tick(at, effects);
     }
 
+    fn holds_back(&self) -> bool {
+        self.inner.holds_back()
+    }
+
     fn save(&self) -> Vec<u8> {
         self.inner.save()
     }
