@@ -19,6 +19,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 pub struct System {
     up: Child,
     dir: PathBuf,
+    binary: PathBuf,
+    arguments: Vec<String>,
     http: reqwest::Client,
 }
 
@@ -32,32 +34,44 @@ impl System {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("spark-system-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("temporary folder");
-        let config_path = dir.join("spark.toml");
-        std::fs::write(&config_path, config).expect("configuration");
-        let port = spark_nats::server::free_port().expect("a free port");
-        let output = std::fs::File::create(dir.join("up.log")).expect("log file");
-        let up = Command::new(binary)
-            .arg("up")
-            .args(["--port", &port.to_string()])
-            .arg("--data")
-            .arg(dir.join("data"))
-            .arg("--config")
-            .arg(&config_path)
-            .args(arguments)
-            .env("SPARK_TOOLS_DIR", spark_nats::testing::tools_dir())
-            // A test run that is killed takes its systems with it: they notice that their stdin is closed.
-            .env("SPARK_SUPERVISED", "1")
-            .stdin(Stdio::piped())
-            .stdout(output.try_clone().expect("log file"))
-            .stderr(output)
-            .spawn()
-            .expect("the binary starts");
+        std::fs::write(dir.join("spark.toml"), config).expect("configuration");
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let up = launch(Path::new(binary), &dir, &arguments);
         // The client wants a provider even for plain HTTP; a second installation in one process is refused, harmlessly.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("client");
-        let mut system = Self { up, dir, http };
+        let mut system = Self { up, dir, binary: binary.into(), arguments, http };
         system.wait_for_gateway().await;
         system
+    }
+
+    /// Starts a system that was stopped again, on the same data folder.
+    ///
+    /// # Panics
+    /// It does not come up; the message has what it printed.
+    pub async fn restart(&mut self) {
+        // What the run before has left would be taken for the new one's.
+        let _ = std::fs::remove_file(self.data().join("run.json"));
+        self.up = launch(&self.binary, &self.dir, &self.arguments);
+        self.wait_for_gateway().await;
+    }
+
+    /// Runs another command of the binary on this system: exit code, and everything it printed.
+    ///
+    /// # Panics
+    /// It cannot be run.
+    #[must_use]
+    pub fn spark(&self, arguments: &[&str]) -> (i32, String) {
+        let output = Command::new(&self.binary)
+            .args(arguments)
+            .arg("--data")
+            .arg(self.data())
+            .arg("--config")
+            .arg(self.dir.join("spark.toml"))
+            .output()
+            .expect("the binary runs");
+        let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.code().unwrap_or(-1), printed.into_owned())
     }
 
     async fn wait_for_gateway(&mut self) {
@@ -281,6 +295,27 @@ impl Drop for System {
             let _ = std::fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+fn launch(binary: &Path, dir: &Path, arguments: &[String]) -> Child {
+    let port = spark_nats::server::free_port().expect("a free port");
+    let output = std::fs::File::options().create(true).append(true).open(dir.join("up.log")).expect("log file");
+    Command::new(binary)
+        .arg("up")
+        .args(["--port", &port.to_string()])
+        .arg("--data")
+        .arg(dir.join("data"))
+        .arg("--config")
+        .arg(dir.join("spark.toml"))
+        .args(arguments)
+        .env("SPARK_TOOLS_DIR", spark_nats::testing::tools_dir())
+        // A test run that is killed takes its systems with it: they notice that their stdin is closed.
+        .env("SPARK_SUPERVISED", "1")
+        .stdin(Stdio::piped())
+        .stdout(output.try_clone().expect("log file"))
+        .stderr(output)
+        .spawn()
+        .expect("the binary starts")
 }
 
 /// Sends a signal by name.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
+use spark_bus_schema::Venue;
+use spark_bus_schema::subject::{self, LEDGER};
 use spark_tests::orders::Desk;
 use spark_tests::system::System;
 use spark_tests::wait::until;
@@ -16,6 +18,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 pub const QUIET: &str = "[strategy]\nenabled = false\n[feed.btcturk]\nquote_source = \"ticker\"\n[gateway]\nrate_per_second = 100000\nrate_burst = 100000\n";
 
 /// Both exchanges take real orders: those of the simulator.
+#[allow(dead_code, reason = "not every test file trades live")]
 pub const LIVE: &str = "[executor.binance]\nmode = \"live\"\n[executor.btcturk]\nmode = \"live\"\n";
 
 /// Heavy tests take turns: two cores carry one loaded system, not three.
@@ -34,6 +37,7 @@ pub async fn system(config: &str) -> System {
 
 /// Waits until risk and executor hold their leases, filters are known, and prices and balances have come.
 pub async fn ready(system: &System) {
+    let bus = system.bus("operator").await;
     until("every part of the order path is there", LIMIT, async || {
         let prices = system.json("/api/prices").await?.to_string();
         let limits = system.json("/api/exec/limits").await?;
@@ -42,6 +46,10 @@ pub async fn ready(system: &System) {
         let seen = format!("{prices:.300} {limits} {reconciliation:.600} {}", portfolio["totals"]);
         let priced = prices.contains("BTCUSDT") && prices.contains("BTCTRY");
         let compared = ["binance", "btcturk"].iter().all(|venue| reconciliation.contains(venue));
+        for venue in [Venue::Binance, Venue::Btcturk] {
+            let filters = bus.last(LEDGER, &subject::instruments(venue)).await.map_err(|error| error.to_string())?;
+            filters.ok_or_else(|| format!("no filters of {venue}"))?;
+        }
         let is_ready = priced && compared && portfolio["accounts"].as_array().is_some_and(|accounts| accounts.len() == 2);
         if is_ready { Ok(()) } else { Err(seen) }
     })

@@ -1,0 +1,8 @@
+//! The LEDGER of a running system: damage is found, every decision can be explained from it, and no secret is in it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "ledger/damage.rs"]
+mod damage;
+#[path = "orders/setting.rs"]
+mod setting;
