@@ -23,6 +23,8 @@ pub struct Orders {
     orders: BTreeMap<OrderId, Order>,
     /// Ledger sequence of the intent, or of the first thing that was read of the order.
     by_age: BTreeMap<u64, OrderId>,
+    /// Those of them that are over: which one goes is not looked for among all that are open.
+    over: BTreeMap<u64, OrderId>,
     changed: BTreeSet<OrderId>,
 }
 
@@ -291,6 +293,7 @@ impl Orders {
         if order.verdict.is_none() {
             order.verdict = Some(Arc::new(verdict.clone()));
             self.changed.insert(verdict.order.clone());
+            self.note_end(&verdict.order);
         }
     }
 
@@ -299,8 +302,18 @@ impl Orders {
         let Some(order) = self.orders.get_mut(&event.order) else { return false };
         if order.take(sequence, at, event) {
             self.changed.insert(event.order.clone());
+            self.note_end(&event.order);
         }
         true
+    }
+
+    fn note_end(&mut self, id: &OrderId) {
+        let Some(order) = self.orders.get(id) else { return };
+        if order.standing().is_open() {
+            self.over.remove(&order.sequence);
+        } else {
+            self.over.insert(order.sequence, id.clone());
+        }
     }
 
     fn insert(&mut self, order: Order) {
@@ -314,10 +327,10 @@ impl Orders {
     }
 
     fn forget_one(&mut self) {
-        let over = |id: &&OrderId| self.orders.get(*id).is_none_or(|order| !order.standing().is_open());
-        let goes = self.by_age.values().find(over).or_else(|| self.by_age.values().next()).cloned();
+        let goes = self.over.first_key_value().or_else(|| self.by_age.first_key_value()).map(|(_, id)| id.clone());
         if let Some(order) = goes.and_then(|id| self.orders.remove(&id)) {
             self.by_age.remove(&order.sequence);
+            self.over.remove(&order.sequence);
             self.changed.remove(&order.intent.order);
         }
     }
