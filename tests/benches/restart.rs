@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// Orders asked for and not over, at most, while the LEDGER is filled.
-const OPEN_MAX: usize = 4_096;
+const OPEN_MAX: usize = 1_024;
 /// Publishes on their way at once.
 const IN_FLIGHT: usize = 512;
 const LIMIT: Duration = Duration::from_secs(120);
@@ -51,6 +51,7 @@ const QUANTITY: &str = "0.001";
 const CONFIG: &str = r#"
 [risk.default]
 capital_usd = "100000000"
+exposure_usd_max = "100000000"
 orders_per_minute_max = 100000000
 mark_age_ms_max = 600000
 [executor.binance]
@@ -306,9 +307,11 @@ impl Bench {
         let listen = ("SPARK_GATEWAY__LISTEN", format!("127.0.0.1:{port}"));
         let process = Process::start(&self.broker, &self.dir, "gateway", &[listen]);
         let began = Instant::now();
+        // The client wants a provider even for plain HTTP; a second installation in one process is refused, harmlessly.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::new();
         until("the gateway has read the LEDGER", LIMIT, async || {
-            let url = format!("http://127.0.0.1:{port}/api/exec/limits");
+            let url = format!("http://127.0.0.1:{port}/api/exec/orders?limit=1");
             let answer = http.get(url).send().await.map_err(|error| error.to_string())?;
             let text = answer.text().await.map_err(|error| error.to_string())?;
             let body: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
