@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
 use spark_bus_schema::{Timestamp, Venue};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -15,6 +16,13 @@ use crate::error::{Error, ErrorType};
 use crate::http::{Reply, Transport};
 use crate::limiter::Bucket;
 use crate::retry::{self, RetryConfig};
+
+/// Headers in which keys travel.
+const KEY_HEADERS: [&str; 2] = ["x-mbx-apikey", "x-pck"];
+/// What stands in place of a key that an exchange says back.
+const KEY_SHOWN: &str = "(our key)";
+/// A key that is cut off is left out from this many bytes on.
+const KEY_PART_MIN: usize = 8;
 
 /// How long to stay away after a 429 or 418 that does not say.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(10);
@@ -200,9 +208,11 @@ impl Caller {
         let started_at = now();
         let started = Instant::now();
         let timeout = self.timeout.min(deadline.saturating_duration_since(started));
+        let key = key_of(&request);
         let (http_status, outcome) = match self.transport.send(request, timeout).await {
             Ok(reply) => {
-                let outcome = read(&reply).map_err(|error| OnceError::Answered(self.complete(error, &reply)));
+                let outcome =
+                    read(&reply).map_err(|error| OnceError::Answered(self.complete(without(key.as_ref(), error), &reply)));
                 if let Some(used) = reply.number("x-mbx-used-weight-1m") {
                     lock(&self.bucket).observe_used(u32::try_from(used).unwrap_or(u32::MAX), Instant::now());
                 }
@@ -358,6 +368,24 @@ impl Caller {
         let gate = lock(&self.gate);
         (gate.breaker.mode(), gate.breaker.state(Instant::now()))
     }
+}
+
+/// The key that a request carries. The secret itself is never sent.
+fn key_of(request: &reqwest::Request) -> Option<SecretString> {
+    let key = KEY_HEADERS.iter().find_map(|name| request.headers().get(*name)?.to_str().ok());
+    key.filter(|key| !key.is_empty()).map(SecretString::from)
+}
+
+/// What an exchange says is kept and shown: should it say the key back, whole or cut off at the end, that is left out.
+fn without(key: Option<&SecretString>, mut error: Error) -> Error {
+    let Some(key) = key.map(ExposeSecret::expose_secret) else { return error };
+    error.message = error.message.replace(key, KEY_SHOWN);
+    let cut = (KEY_PART_MIN..key.len()).rev().find_map(|bytes| error.message.strip_suffix(key.get(..bytes)?).map(str::len));
+    if let Some(rest) = cut {
+        error.message.truncate(rest);
+        error.message.push_str(KEY_SHOWN);
+    }
+    error
 }
 
 impl fmt::Debug for Caller {

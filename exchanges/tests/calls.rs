@@ -124,6 +124,16 @@ async fn tries_are_bounded_and_a_refusal_is_not_tried_again() {
 }
 
 #[tokio::test]
+async fn a_key_that_the_exchange_says_back_is_left_out() {
+    for said in [KEY, &KEY[..KEY.len() - 1], &KEY[..8]] {
+        let body = format!(r#"{{"code":-2014,"msg":"no such key: {said}"}}"#);
+        let (url, _) = serve(move |_, _| reply(401, &body)).await;
+        let error = binance(&quick(&url)).0.account().await.unwrap_err();
+        assert!(error.message.ends_with("no such key: (our key)"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn retry_after_is_obeyed_by_the_call_and_by_the_next_ones() {
     let (url, seen) = serve(|_, count| match count {
         0 => with_header(429, "Retry-After", "1", r#"{"code":-1003,"msg":"Too much request weight used"}"#),
