@@ -4,5 +4,9 @@
 
 #[path = "ledger/damage.rs"]
 mod damage;
+#[path = "ledger/decisions.rs"]
+mod decisions;
+#[path = "ledger/secrets.rs"]
+mod secrets;
 #[path = "orders/setting.rs"]
 mod setting;
