@@ -4,11 +4,13 @@ mod support;
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use spark_bus_schema::audit::AuditDamage;
 use spark_bus_schema::orders::{Evidence, OrderEvent, OrderId, OrderState};
 use spark_bus_schema::{Message as _, Venue, subject};
 use spark_executor::Config;
-use spark_nats::SubjectWriter;
 use spark_nats::testing::TestBroker;
+use spark_nats::{Meta, SubjectWriter};
 use support::{Process, World, limit, market, quick};
 
 #[tokio::test]
@@ -43,6 +45,27 @@ async fn approvals_become_fills_and_the_account_is_compared() {
         assert!(reconciliation.invariants.iter().all(|invariant| invariant.holds), "{reconciliation:?}");
         assert_eq!(reconciliation.invariants.len(), 4);
     }
+    executor.stop().await;
+}
+
+#[tokio::test]
+async fn a_damage_report_that_cannot_be_read_halts_and_a_verdict_of_another_order_is_nobodys() {
+    let broker = TestBroker::start().await;
+    let mut world = World::new(&broker).await;
+    world.quote(Venue::Binance, "BTCUSDT", "99", "100", "3").await;
+    let executor = Process::start(&broker, "executor", &quick()).await;
+    let elsewhere = market("a", "1").verdict();
+    let target = subject::verdict(&OrderId::derive("manual", "b"));
+    world.risk.publish(&target, &elsewhere, Meta::default()).await.unwrap();
+    let bought = world.approve(&market("c", "1")).await;
+    world.until_state(&bought, OrderState::Filled).await;
+    assert!(!world.events.contains_key(&elsewhere.order), "{:?}", world.events);
+
+    let auditor = broker.bus("auditor").await;
+    auditor.store_kind(subject::AUDIT_DAMAGE, AuditDamage::KIND, Bytes::from_static(b"\xc1"), Meta::default()).await.unwrap();
+    let late = world.approve(&market("d", "1")).await;
+    world.until_state(&late, OrderState::Cancelled).await;
+    assert_eq!(world.history(&late), "pending cancelled");
     executor.stop().await;
 }
 
