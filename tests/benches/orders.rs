@@ -360,10 +360,11 @@ fn check(answer: &spark_tests::orders::Answer, wait: &str) {
     assert!(right, "{} {}", answer.status, answer.body);
 }
 
-/// When the event's send was decided, if it tells of one: the claim, or the step after it.
+/// When the order was sent to the paper exchange, if the event tells of it. A settlement, which it may also tell of, sends
+/// nothing.
 fn sent_at(event: &OrderEvent) -> Option<Timestamp> {
-    let told = |evidence: Evidence| event.steps.iter().find(|step| step.evidence == evidence).map(|step| step.at);
-    told(Evidence::Paper).filter(|_| told(Evidence::NeverSent).is_none())
+    let sent = event.steps.iter().find(|step| step.state == OrderState::Submitted && step.evidence == Evidence::Paper);
+    sent.map(|step| step.at)
 }
 
 /// When each order's messages were stored.
