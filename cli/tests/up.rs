@@ -108,7 +108,7 @@ fn a_person_can_look_and_act_on_the_running_system() {
         text(&output.stdout)
     };
     assert!(on(&["breaker", "binance", "open", "--reason", "a test"]).contains("binance"));
-    let line = on(&["tail", "control.>", "--since", "5m", "--limit", "1", "--json"]);
+    let line = on(&["tail", "control.breaker.>", "--since", "5m", "--limit", "1", "--json"]);
     let document: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(document["subject"], "control.breaker.binance");
     assert_eq!(document["kind"], "breaker_command.v1");
