@@ -176,7 +176,7 @@ impl Message for ResumeCommand {
     }
 }
 
-fn reasoned(actor: &str, reason: &str) -> Result<(), String> {
+pub(crate) fn reasoned(actor: &str, reason: &str) -> Result<(), String> {
     name("actor", actor)?;
     if reason.trim().is_empty() {
         return Err("reason: empty; say why".to_owned());

@@ -4,6 +4,7 @@
 //! Read in this order: [`time`] and [`decimal`] (units), [`instrument`] (symbols), [`codec`] (bytes), the message
 //! modules, [`subject`] (where a message travels) and [`catalogue`] (everything in one list, for tools).
 
+pub mod actions;
 pub mod alerts;
 pub mod audit;
 pub mod catalogue;
@@ -14,11 +15,13 @@ pub mod header;
 pub mod instrument;
 pub mod market;
 pub mod marks;
+pub mod notify;
 pub mod orders;
 pub mod parked;
 pub mod portfolio;
 pub mod risk;
 pub mod schema;
+pub mod smoke;
 pub mod subject;
 pub mod telemetry;
 pub mod time;

@@ -32,6 +32,26 @@ pub const BALANCES: &str = "portfolio.balances.>";
 pub const ANOMALIES: &str = "portfolio.anomaly.>";
 /// Every alert: `alerts.changed.<name>.<scope>`.
 pub const ALERTS: &str = "alerts.changed.>";
+/// What the guardrail did about criticals: `alerts.action.<episode>`.
+pub const ACTIONS: &str = "alerts.action.>";
+/// Decisions to tell somebody: `alerts.notification.<receiver>.<group id>`.
+pub const NOTIFICATIONS: &str = "alerts.notification.>";
+/// What became of them: `alerts.delivery.<receiver>.<group id>`.
+pub const DELIVERIES: &str = "alerts.delivery.>";
+/// What the gateway answered: `telemetry.api.<service>`.
+pub const API_REQUESTS: &str = "telemetry.api.>";
+/// Processes to be restarted: `control.restart.<service>`.
+pub const RESTARTS: &str = "control.restart.>";
+/// What became of that: `control.restarted.<service>`.
+pub const RESTARTED: &str = "control.restarted.>";
+/// Back to what was known to be good.
+pub const ROLLBACK: &str = "control.rollback";
+/// Thresholds changed at run time.
+pub const THRESHOLDS: &str = "control.thresholds";
+/// Silences: `control.silence.<id>`.
+pub const SILENCES: &str = "control.silence.>";
+/// Outcomes of the smoke check.
+pub const SMOKE: &str = "audit.smoke";
 /// Breaker commands: `control.breaker.<exchange>`.
 pub const BREAKER: &str = "control.breaker.>";
 /// Every order that somebody wants: `orders.intent.<order>`.
@@ -118,6 +138,48 @@ pub fn anomaly(exchange: Venue) -> String {
 pub fn alert(name: &str, scope: &BTreeMap<String, String>) -> String {
     let scope = scope.values().map(|value| token(value)).collect::<Vec<_>>().join("-");
     format!("alerts.changed.{}.{}", token(name), if scope.is_empty() { "all" } else { &scope })
+}
+
+/// `alerts.action.<episode>`
+#[must_use]
+pub fn action(episode: &str) -> String {
+    format!("alerts.action.{}", token(episode))
+}
+
+/// `alerts.notification.<receiver>.<group id>`; the id is short text that follows from the group's key
+#[must_use]
+pub fn notification(receiver: &str, group_id: &str) -> String {
+    format!("alerts.notification.{}.{}", token(receiver), token(group_id))
+}
+
+/// `alerts.delivery.<receiver>.<group id>`
+#[must_use]
+pub fn delivery(receiver: &str, group_id: &str) -> String {
+    format!("alerts.delivery.{}.{}", token(receiver), token(group_id))
+}
+
+/// `telemetry.api.<service>`
+#[must_use]
+pub fn api_requests(service: &str) -> String {
+    format!("telemetry.api.{}", token(service))
+}
+
+/// `control.restart.<service>`
+#[must_use]
+pub fn restart(service: &str) -> String {
+    format!("control.restart.{}", token(service))
+}
+
+/// `control.restarted.<service>`
+#[must_use]
+pub fn restarted(service: &str) -> String {
+    format!("control.restarted.{}", token(service))
+}
+
+/// `control.silence.<id>`
+#[must_use]
+pub fn silence(id: &str) -> String {
+    format!("control.silence.{}", token(id))
 }
 
 /// `control.breaker.<exchange>`

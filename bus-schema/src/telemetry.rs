@@ -135,6 +135,33 @@ impl Message for FeedStatus {
     const KIND: Kind = Kind { name: "feed_status", version: 1 };
 }
 
+/// Latencies of one [`ApiRequests`]; more requests are counted in `statuses` only.
+pub const API_LATENCIES_MAX: usize = 10_000;
+
+/// What the gateway answered lately, once a second when there was something. Live streams are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiRequests {
+    /// The process that answered: `gateway`.
+    pub service: String,
+    /// Latency of each request, µs, [`API_LATENCIES_MAX`] at most.
+    pub latencies_us: Vec<u32>,
+    /// Answers by HTTP status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// The end of the second.
+    pub at: Timestamp,
+}
+
+impl Message for ApiRequests {
+    const KIND: Kind = Kind { name: "api_requests", version: 1 };
+
+    fn validate(&self) -> Result<(), String> {
+        if self.latencies_us.len() > API_LATENCIES_MAX {
+            return Err(format!("latencies_us: {} of them, at most {API_LATENCIES_MAX}", self.latencies_us.len()));
+        }
+        Ok(())
+    }
+}
+
 /// The current value of one guardrail window in one scope.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WindowValue {

@@ -73,6 +73,10 @@ pub enum Command {
     /// Runs one process: marks, the prices that decisions about money use.
     #[command(after_help = PROCESS_HELP)]
     Candles(ProcessArgs),
+    /// Run the notifier: alerts out to webhooks, Slack, Alertmanager, with grouping and silences.
+    Notifier(ProcessArgs),
+    /// Run the reporter: history, smoke checks, daily and weekly reports.
+    Reporter(ProcessArgs),
     /// Runs one process: the built-in strategies; or tells one of them to start or stop.
     #[command(after_help = STRATEGY_HELP)]
     Strategy(StrategyArgs),

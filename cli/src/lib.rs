@@ -60,6 +60,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Risk(arguments) => process::run(Process::Risk, &arguments, global),
         Command::Executor(arguments) => process::run(Process::Executor, &arguments, global),
         Command::Candles(arguments) => process::run(Process::Candles, &arguments, global),
+        Command::Notifier(arguments) => process::run(Process::Notifier, &arguments, global),
+        Command::Reporter(arguments) => process::run(Process::Reporter, &arguments, global),
         Command::Strategy(StrategyArgs { command: Some(command), .. }) => ops::commands::strategy(&command, global),
         Command::Strategy(StrategyArgs { command: None, process }) => process::run(Process::Strategy, &process, global),
         Command::Auditor(arguments) => process::run(Process::Auditor, &arguments, global),

@@ -42,9 +42,21 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4001)),
             environment: "demo".to_owned(),
             demo: true,
-            expected: ["feed", "portfolio", "guardrail", "auditor", "risk", "executor", "candles", "strategy", "exchange-sim"]
-                .map(str::to_owned)
-                .to_vec(),
+            expected: [
+                "feed",
+                "portfolio",
+                "guardrail",
+                "auditor",
+                "risk",
+                "executor",
+                "candles",
+                "strategy",
+                "notifier",
+                "reporter",
+                "exchange-sim",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             operator_token_file: None,
             rate_per_second: 10,
             rate_burst: 20,

@@ -108,10 +108,10 @@ impl User {
         allow
     }
 
-    /// The only subjects it may subscribe to: answers to its own requests.
+    /// The only subjects it may subscribe to: answers to its own requests, and the wish that it be restarted.
     #[must_use]
     pub fn subscribe_allow(&self) -> Vec<String> {
-        vec![format!("{}.>", inbox_prefix(&self.name))]
+        vec![format!("{}.>", inbox_prefix(&self.name)), subject::restart(&self.name)]
     }
 }
 

@@ -36,8 +36,19 @@ fn dependencies(package: &Value) -> BTreeSet<String> {
     dependencies.iter().filter(|dependency| dependency["kind"].is_null() && dependency["path"].is_string()).map(name).collect()
 }
 
-const PROCESSORS: &[&str] =
-    &["feed", "portfolio", "guardrail", "auditor", "risk", "executor", "candles", "strategy", "exchange-sim"];
+const PROCESSORS: &[&str] = &[
+    "feed",
+    "portfolio",
+    "guardrail",
+    "auditor",
+    "risk",
+    "executor",
+    "candles",
+    "strategy",
+    "notifier",
+    "reporter",
+    "exchange-sim",
+];
 
 #[test]
 fn dependency_arrows_point_only_where_the_design_says() {

@@ -5,18 +5,21 @@ mod samples;
 use schemars::Schema;
 use serde_json::Value;
 
+use crate::actions::{Action, RestartCommand, RestartDone, RollbackCommand, ThresholdsCommand};
 use crate::alerts::Alert;
 use crate::audit::{AuditAnchor, AuditDamage, AuditVerified};
 use crate::codec::{DecodeError, Kind, Message, decode_payload, encode};
 use crate::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use crate::market::{QuoteBatch, TickBatch};
 use crate::marks::Mark;
+use crate::notify::{Delivery, Notification, Silence};
 use crate::orders::{Epoch, InstrumentFilters, OrderEvent, OrderIntent, Reconciliation};
 use crate::parked::Parked;
 use crate::portfolio::{Balances, PriceAnomaly};
 use crate::risk::{Timeout, Verdict};
+use crate::smoke::Smoke;
 use crate::subject;
-use crate::telemetry::{Call, FeedStatus, Heartbeat, Windows};
+use crate::telemetry::{ApiRequests, Call, FeedStatus, Heartbeat, Windows};
 
 /// A message kind, where it travels and who says it.
 pub struct Entry {
@@ -218,7 +221,7 @@ pub fn entries() -> Vec<Entry> {
             LEDGER,
             KILL_SWITCH,
             "control.kill_switch",
-            &["operator", "gateway"],
+            &["operator", "gateway", "guardrail"],
             kill_switch,
             "Stops every new order, or lets them pass again."
         ),
@@ -227,7 +230,7 @@ pub fn entries() -> Vec<Entry> {
             LEDGER,
             LIMITS,
             "control.limits",
-            &["operator", "gateway", "risk"],
+            &["operator", "gateway", "risk", "guardrail"],
             limits_command,
             "Replaces the limits."
         ),
@@ -245,7 +248,7 @@ pub fn entries() -> Vec<Entry> {
             LEDGER,
             STRATEGIES,
             "control.strategy.{strategy}",
-            &["operator", "gateway"],
+            &["operator", "gateway", "guardrail"],
             strategy_command,
             "Starts or stops a strategy."
         ),
@@ -277,6 +280,88 @@ pub fn entries() -> Vec<Entry> {
             audit_damage,
             "The LEDGER is not what its hash chain says; trading stops."
         ),
+        entry!(
+            ApiRequests,
+            FEED,
+            subject::API_REQUESTS,
+            "telemetry.api.{service}",
+            &["gateway"],
+            api_requests,
+            "What the gateway answered in one second."
+        ),
+        entry!(
+            Action,
+            LEDGER,
+            subject::ACTIONS,
+            "alerts.action.{episode}",
+            &["guardrail"],
+            action,
+            "What the guardrail did about criticals, step by step."
+        ),
+        entry!(
+            Notification,
+            LEDGER,
+            subject::NOTIFICATIONS,
+            "alerts.notification.{receiver}.{group}",
+            &["notifier"],
+            notification,
+            "A decision to tell a receiver about a group of alerts."
+        ),
+        entry!(
+            Delivery,
+            LEDGER,
+            subject::DELIVERIES,
+            "alerts.delivery.{receiver}.{group}",
+            &["notifier"],
+            delivery,
+            "What became of a notification."
+        ),
+        entry!(
+            RestartCommand,
+            LEDGER,
+            subject::RESTARTS,
+            "control.restart.{service}",
+            &["operator", "gateway", "guardrail"],
+            restart_command,
+            "A process shall be stopped and started again."
+        ),
+        entry!(
+            RestartDone,
+            LEDGER,
+            subject::RESTARTED,
+            "control.restarted.{service}",
+            &["supervisor"],
+            restart_done,
+            "What became of a restart."
+        ),
+        entry!(
+            RollbackCommand,
+            LEDGER,
+            subject::ROLLBACK,
+            "control.rollback",
+            &["guardrail"],
+            rollback_command,
+            "Back to what was known to be good."
+        ),
+        entry!(
+            ThresholdsCommand,
+            LEDGER,
+            subject::THRESHOLDS,
+            "control.thresholds",
+            &["operator", "gateway"],
+            thresholds_command,
+            "Changes thresholds of the guardrail."
+        ),
+        entry!(
+            Silence,
+            LEDGER,
+            subject::SILENCES,
+            "control.silence.{id}",
+            &["operator", "gateway"],
+            silence,
+            "Nobody is told about alerts that match, for a time."
+        ),
+        entry!(Smoke, LEDGER, subject::SMOKE, "audit.smoke", &["operator", "reporter"], smoke, "Outcome of the smoke check."),
         entry!(
             Parked,
             PARKED,

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
+use crate::actions::{
+    Action, ActionStage, Evidence as Reason, HealthCheck, RestartCommand, RestartDone, RestartOutcome, RollbackCommand,
+    RollbackStep, ThresholdChange, ThresholdsCommand,
+};
 use crate::alerts::{Alert, AlertState, Severity};
 use crate::audit::{AuditAnchor, AuditDamage, AuditVerified, DamageKind};
 use crate::control::{
@@ -14,6 +18,7 @@ use crate::decimal::Fixed;
 use crate::instrument::Venue;
 use crate::market::{Quote, QuoteBatch, Side, TickBatch, Trade};
 use crate::marks::Mark;
+use crate::notify::{Delivery, DeliveryOutcome, Matcher, Notification, NotifiedAlert, NotifyReason, Silence};
 use crate::orders::{
     Epoch, Evidence, Fill, Filters, InstrumentFilters, Invariant, OrderEvent, OrderId, OrderIntent, OrderState, OrderType,
     Reconciliation, Step, TimeInForce, TradingMode,
@@ -21,7 +26,8 @@ use crate::orders::{
 use crate::parked::Parked;
 use crate::portfolio::{AnomalyState, AssetBalance, Balances, PollError, PriceAnomaly};
 use crate::risk::{Check, Guard, LimitOverride, Limits, MarkUsed, Timeout, Verdict};
-use crate::telemetry::{Call, FeedState, FeedStatus, Heartbeat, ProcessState, WindowValue, Windows};
+use crate::smoke::{Smoke, SmokeCheck};
+use crate::telemetry::{ApiRequests, Call, FeedState, FeedStatus, Heartbeat, ProcessState, WindowValue, Windows};
 use crate::time::Timestamp;
 
 fn at(millis: i64) -> Timestamp {
@@ -429,6 +435,163 @@ pub(super) fn resume_command() -> ResumeCommand {
         scope: HaltScope::Exchange(Venue::Binance),
         actor: "operator".into(),
         reason: "the missing 0.05 BTC was withdrawn by hand".into(),
+        at: at(0),
+    }
+}
+
+fn reason() -> Reason {
+    Reason {
+        alert: "WSStaleness".to_owned(),
+        scope: scope("venue", "btcturk"),
+        severity: Severity::Critical,
+        value: Some(121.5),
+        threshold: Some(120.0),
+        unit: "s".to_owned(),
+        since: at(-60_000),
+        revision: 7,
+    }
+}
+
+pub(super) fn restart_command() -> RestartCommand {
+    RestartCommand {
+        service: "feed".to_owned(),
+        episode: Some("1723161195342".to_owned()),
+        attempt: 1,
+        actor: "guardrail".to_owned(),
+        reason: "WSStaleness venue=btcturk is critical for 30 s".to_owned(),
+        evidence: vec![reason()],
+        at: at(0),
+    }
+}
+
+pub(super) fn restart_done() -> RestartDone {
+    RestartDone {
+        service: "feed".to_owned(),
+        command: 4_711,
+        episode: Some("1723161195342".to_owned()),
+        outcome: RestartOutcome::Restarted,
+        detail: None,
+        pid: Some(4_242),
+        took_ms: 310,
+        at: at(310),
+    }
+}
+
+pub(super) fn rollback_command() -> RollbackCommand {
+    RollbackCommand {
+        episode: "1723161195342".to_owned(),
+        steps: vec![
+            RollbackStep::FeaturesOff { strategies: vec!["demo-cross".to_owned()] },
+            RollbackStep::RolloutBack,
+            RollbackStep::ConfigurationBack { revision: Some(4_000), limits: Box::new(limits_command().limits) },
+            RollbackStep::KillSwitch { cancel_open: true },
+        ],
+        actor: "guardrail".to_owned(),
+        reason: "2 criticals for 15 min, and a restart of executor did not help".to_owned(),
+        evidence: vec![reason()],
+        at: at(0),
+    }
+}
+
+pub(super) fn action() -> Action {
+    Action {
+        episode: "1723161195342".to_owned(),
+        revision: 3,
+        stage: ActionStage::RollbackUnverified,
+        dry_run: false,
+        service: Some("executor".to_owned()),
+        summary: "the rollback is not complete: executor is not heard of".to_owned(),
+        evidence: vec![reason()],
+        checks: vec![HealthCheck {
+            name: "processes".to_owned(),
+            ok: false,
+            detail: "executor: last heartbeat 12 s ago".to_owned(),
+        }],
+        at: at(90_000),
+    }
+}
+
+pub(super) fn thresholds_command() -> ThresholdsCommand {
+    ThresholdsCommand {
+        changes: vec![ThresholdChange {
+            rule: "portfolio_refresh_p95".to_owned(),
+            scope: scope("exchange", "binance"),
+            warning: Some(900.0),
+            critical: None,
+        }],
+        reset: false,
+        actor: "operator".to_owned(),
+        reason: "tuned on seven days".to_owned(),
+        at: at(0),
+    }
+}
+
+pub(super) fn silence() -> Silence {
+    Silence {
+        id: "0191f3a2-7c5e-7b1a-9f3e-2d4c6b8a0e11".to_owned(),
+        matchers: vec![Matcher { name: "alertname".to_owned(), value: "WS.*".to_owned(), is_regex: true, is_equal: true }],
+        starts_at: at(0),
+        ends_at: at(3_600_000),
+        created_by: "operator".to_owned(),
+        comment: "maintenance of the exchange".to_owned(),
+        at: at(0),
+    }
+}
+
+pub(super) fn notification() -> Notification {
+    Notification {
+        receiver: "desk".to_owned(),
+        group_key: "{}:{alertname=\"WSStaleness\"}".to_owned(),
+        group_labels: scope("alertname", "WSStaleness"),
+        revision: 2,
+        reason: NotifyReason::Changed,
+        alerts: vec![NotifiedAlert {
+            labels: scope("alertname", "WSStaleness"),
+            annotations: scope("summary", "no market data at all from btcturk for 121 s"),
+            firing: true,
+            starts_at: at(-90_000),
+            ends_at: None,
+            fingerprint: "90f3c1d2a4b5e6f7".to_owned(),
+        }],
+        truncated: 0,
+        at: at(0),
+    }
+}
+
+pub(super) fn delivery() -> Delivery {
+    Delivery {
+        receiver: "desk".to_owned(),
+        group_key: "{}:{alertname=\"WSStaleness\"}".to_owned(),
+        revision: 2,
+        notification: 4_712,
+        outcome: DeliveryOutcome::Retrying,
+        attempts: 1,
+        http_status: Some(503),
+        detail: Some("the receiver answers 503".to_owned()),
+        took_ms: 12,
+        at: at(12),
+    }
+}
+
+pub(super) fn api_requests() -> ApiRequests {
+    ApiRequests { service: "gateway".to_owned(), latencies_us: vec![180, 240], statuses: BTreeMap::from([(200, 2)]), at: at(0) }
+}
+
+pub(super) fn smoke() -> Smoke {
+    let check = |name: &str, ok: bool| SmokeCheck {
+        name: name.to_owned(),
+        ok,
+        value: Some(1.0),
+        limit: Some(2.0),
+        detail: "1 of 2".to_owned(),
+    };
+    Smoke {
+        checks: vec![check("accounts", true), check("p95", false)],
+        passed: 1,
+        pass: false,
+        text: "SMOKE FAIL 1/2".to_owned(),
+        uptime: Some(0.999),
+        actor: "operator".to_owned(),
         at: at(0),
     }
 }

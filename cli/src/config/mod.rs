@@ -28,6 +28,8 @@ pub const SECTIONS: &[&str] = &[
     "executor",
     "candles",
     "strategy",
+    "notifier",
+    "reporter",
     "gateway",
     "exchange-sim",
     "nats",
@@ -154,6 +156,10 @@ pub struct Config {
     pub risk: spark_risk::Config,
     /// `[executor]`.
     pub executor: spark_executor::Config,
+    /// `[notifier]`.
+    pub notifier: spark_notifier::Config,
+    /// `[reporter]`.
+    pub reporter: spark_reporter::Config,
     /// `[candles]`.
     pub candles: spark_candles::Config,
     /// `[strategy]`.
@@ -196,6 +202,8 @@ impl Config {
             auditor: check.section("auditor", spark_auditor::Config::validate),
             risk: check.section("risk", spark_risk::Config::validate),
             executor: check.section("executor", spark_executor::Config::validate),
+            notifier: check.section("notifier", spark_notifier::Config::validate),
+            reporter: check.section("reporter", spark_reporter::Config::validate),
             candles: check.section("candles", spark_candles::Config::validate),
             strategy: check.section("strategy", spark_strategy::Config::validate),
             gateway: check.section("gateway", spark_gateway::Config::validate),
@@ -230,6 +238,8 @@ impl Config {
         add("auditor", serde_json::to_value(&self.auditor));
         add("risk", serde_json::to_value(&self.risk));
         add("executor", serde_json::to_value(&self.executor));
+        add("notifier", serde_json::to_value(&self.notifier));
+        add("reporter", serde_json::to_value(&self.reporter));
         add("candles", serde_json::to_value(&self.candles));
         add("strategy", serde_json::to_value(&self.strategy));
         add("gateway", serde_json::to_value(&self.gateway));

@@ -37,9 +37,20 @@ pub struct Beat {
 /// The broker is away.
 pub async fn beats(bus: &Bus) -> Result<Vec<Beat>, Failure> {
     let mut beats = Vec::new();
-    for name in
-        ["feed", "portfolio", "guardrail", "auditor", "risk", "executor", "candles", "strategy", "gateway", "exchange-sim"]
-    {
+    for name in [
+        "feed",
+        "portfolio",
+        "guardrail",
+        "auditor",
+        "risk",
+        "executor",
+        "candles",
+        "strategy",
+        "notifier",
+        "reporter",
+        "gateway",
+        "exchange-sim",
+    ] {
         let found = bus.last(subject::FEED, &subject::heartbeat(name)).await?;
         let age_ms = found.as_ref().map_or(0, |delivery| spark_nats::now().since_ms(delivery.stored_at).max(0));
         let heartbeat = found.and_then(|delivery| delivery.decode::<Heartbeat>().ok());

@@ -34,6 +34,10 @@ pub enum Process {
     Candles,
     /// Built-in strategies.
     Strategy,
+    /// Alerts out.
+    Notifier,
+    /// History, checks, reports.
+    Reporter,
     /// HTTP out.
     Gateway,
     /// Simulated exchanges.
@@ -64,6 +68,8 @@ impl Process {
             Self::Executor => "executor",
             Self::Candles => "candles",
             Self::Strategy => "strategy",
+            Self::Notifier => "notifier",
+            Self::Reporter => "reporter",
             Self::Gateway => "gateway",
             Self::ExchangeSim => "exchange-sim",
         }
@@ -137,6 +143,8 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Risk => as_task(spark_risk::run(service, config.risk)).await,
         Process::Executor => as_task(async move { spark_executor::run_with(service, config.executor, &instruments).await }).await,
         Process::Candles => as_task(async move { spark_candles::run(service, config.candles, &instruments).await }).await,
+        Process::Notifier => as_task(spark_notifier::run(service, config.notifier)).await,
+        Process::Reporter => as_task(spark_reporter::run(service, config.reporter)).await,
         Process::Strategy => as_task(spark_strategy::run(service, config.strategy)).await,
         // Its database stays on the thread that opened it, and nobody waits for the auditor.
         Process::Auditor => spark_auditor::run(service, config.auditor).await.map_err(|error| failed(&error)),

