@@ -24,6 +24,22 @@ pub const BUILTIN: &str = include_str!("../../guardrail.toml");
 /// How the built-in rules are named in messages.
 pub const BUILTIN_NAME: &str = "guardrail.toml (built in)";
 
+/// Processes that a rule may name for a restart. The guardrail itself is not among them: it would cut off the hand that
+/// acts.
+pub const PROCESSES: &[&str] = &[
+    "auditor",
+    "candles",
+    "exchange-sim",
+    "executor",
+    "feed",
+    "gateway",
+    "notifier",
+    "portfolio",
+    "reporter",
+    "risk",
+    "strategy",
+];
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
@@ -51,6 +67,8 @@ pub struct Rule {
     pub expect: Vec<BTreeMap<String, String>>,
     /// What the alert says.
     pub text: Text,
+    /// The process whose restart may help while the alert is critical: one of [`PROCESSES`], or a scope label in braces.
+    pub restart: Option<String>,
 }
 
 impl Rule {
@@ -81,6 +99,17 @@ impl Rule {
             (Aggregation::Rate, "1/min") => raw * 60.0,
             _ => raw,
         }
+    }
+
+    /// The process whose restart may help in this scope. None when the rule names none, or when the scope's label is no
+    /// process name.
+    #[must_use]
+    pub fn restart_in(&self, scope: &BTreeMap<String, String>) -> Option<String> {
+        let restart = self.restart.as_deref()?;
+        let label = restart.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        let service = label.map_or(Some(restart), |label| scope.get(label).map(String::as_str))?;
+        let plain = !service.is_empty() && service.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        plain.then(|| service.to_owned())
     }
 
     /// `above` or `below`.

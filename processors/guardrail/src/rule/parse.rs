@@ -9,7 +9,7 @@ use super::metric::{METRICS, Metric, MetricKind};
 use super::problem::{Problem, suggestion};
 use super::reader::{Reader, Source};
 use super::text::{PLACEHOLDERS, Text, placeholders};
-use super::{Rule, text::figure};
+use super::{PROCESSES, Rule, text::figure};
 use crate::alert::{Direction, Limit, Limits, NoData};
 use crate::window::Aggregation;
 use crate::window::cells::VALUE_MAX;
@@ -39,6 +39,7 @@ const KEYS: &[&str] = &[
     "first_action",
     "permanent_fix",
     "runbook",
+    "restart",
 ];
 
 pub fn rules(text: &str, file: &str) -> Result<Vec<Rule>, Vec<Problem>> {
@@ -122,6 +123,7 @@ fn rule(source: &mut Source<'_>, table: &dyn TableLike, index: usize, span: Opti
     let limits = metric.zip(aggregation).and_then(|(metric, aggregation)| limits(&mut read, &metric, aggregation));
     let expect = expect(&mut read, scope.as_deref());
     let text = text(&mut read, scope.as_deref());
+    let restart = restart(&mut read, scope.as_deref());
     let min_samples = read.count("min_samples").unwrap_or(0);
     if min_samples > 1 && matches!(aggregation, Some(Aggregation::Staleness | Aggregation::Gauge)) {
         read.wrong("min_samples", "a momentary value has at most one sample", "remove min_samples");
@@ -142,6 +144,7 @@ fn rule(source: &mut Source<'_>, table: &dyn TableLike, index: usize, span: Opti
         min_samples,
         expect,
         text,
+        restart,
     };
     Some((rule, span))
 }
@@ -412,4 +415,40 @@ fn text(read: &mut Reader<'_, '_, '_>, scope: Option<&[String]>) -> Text {
         permanent_fix: one("permanent_fix", false),
         runbook: one("runbook", false),
     }
+}
+
+/// `"feed"`, or `"{service}"` with a scope label of the rule.
+fn restart(read: &mut Reader<'_, '_, '_>, scope: Option<&[String]>) -> Option<String> {
+    if !read.has("restart") {
+        return None;
+    }
+    let restart = read.text("restart")?;
+    if restart.contains(['{', '}']) {
+        let label = restart.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).filter(|label| !label.contains(['{', '}']));
+        let Some(label) = label else {
+            read.wrong(
+                "restart",
+                "a name and a placeholder",
+                "write a process name such as \"feed\", or one label such as \"{service}\"",
+            );
+            return None;
+        };
+        if let Some(scope) = scope
+            && !scope.iter().any(|known| known == label)
+        {
+            let known: Vec<&str> = scope.iter().map(String::as_str).collect();
+            let fix = if known.is_empty() {
+                "the rule has no scope labels; write a process name".to_owned()
+            } else {
+                suggestion(label, &known)
+            };
+            read.wrong("restart", format!("unknown placeholder {{{label}}}"), fix);
+        }
+    } else if !PROCESSES.contains(&restart.as_str()) {
+        read.wrong("restart", "not a process that can be restarted", suggestion(&restart, PROCESSES));
+    }
+    if !read.has("critical") && !read.has("burn") {
+        read.wrong("restart", "without a critical threshold nothing is ever restarted", "add critical, or remove restart");
+    }
+    Some(restart)
 }

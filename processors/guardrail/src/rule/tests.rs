@@ -137,6 +137,16 @@ fn a_mistake_is_answered_with_file_line_key_value_and_fix() {
         &["unknown placeholder {valeu}; did you mean `value`?"],
     );
     check("cause = \"slow\"", "", &["rule.latency.cause: missing"]);
+    let text = |restart: &str| format!("cause = \"slow\"\nrestart = \"{restart}\"");
+    let restart = |value: &str, parts: &[&str]| {
+        let problems = Rules::from_toml(&GOOD.replace("cause = \"slow\"", &text(value)), "my.toml").unwrap_err();
+        for part in parts {
+            assert!(problems.iter().any(|problem| problem.to_string().contains(part)), "{part}: {problems:?}");
+        }
+    };
+    restart("fed", &["my.toml:19: rule.latency.restart = \"fed\": not a process", "did you mean `feed`?"]);
+    restart("{service}", &["unknown placeholder {service}", "known are exchange"]);
+    restart("x-{exchange}", &["a name and a placeholder"]);
     check("alert = \"HighLatency\"", "alert = \"High Latency\"", &["not an alert name"]);
 }
 
@@ -185,4 +195,17 @@ fn all_mistakes_are_reported_at_once() {
     let text = GOOD.replace("\"5m\"", "5").replace("quantile = 0.95", "quantile = 2").replace("\"ms\"", "\"s\"");
     let lines: Vec<_> = Rules::from_toml(&text, "my.toml").unwrap_err().iter().map(|problem| problem.line).collect();
     assert_eq!(lines, [Some(8), Some(9), Some(15)]);
+}
+
+#[test]
+fn a_restart_is_a_process_or_the_scopes_own() {
+    let rules = Rules::builtin();
+    let find = |id: &str| rules.iter().find(|rule| rule.id == id).unwrap();
+    let scope = |label: &str, value: &str| BTreeMap::from([(label.to_owned(), value.to_owned())]);
+    assert_eq!(find("process_missing").restart_in(&scope("service", "risk")).as_deref(), Some("risk"));
+    assert_eq!(find("process_missing").restart_in(&scope("service", "no process!")), None);
+    assert_eq!(find("ws_staleness_venue").restart_in(&scope("venue", "binance")).as_deref(), Some("feed"));
+    assert_eq!(find("portfolio_staleness").restart_in(&scope("exchange", "binance")).as_deref(), Some("portfolio"));
+    let others = rules.iter().filter(|rule| rule.restart.is_some()).count();
+    assert_eq!(others, 3, "nothing else is restarted");
 }
