@@ -1,5 +1,6 @@
-//! The command line, as a type. Everything a person can type is in this file and in [`trading`].
+//! The command line, as a type. Everything a person can type is in this file, in [`trading`] and in [`day`].
 
+pub mod day;
 pub mod trading;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use day::SmokeArgs;
 use trading::{KillArgs, LimitsCommand, OrderArgs, OrderCommand, OrdersArgs, ResumeArgs, StrategyArgs, WhatifArgs};
 
 /// Exit codes, shown at the end of `--help`.
@@ -169,6 +171,15 @@ pub enum Command {
         spark whatif --limits new.toml --from 24h\n  spark whatif --limits new.toml --from 2026-11-20T00:00:00Z --to 2026-11-21T00:00:00Z --json"
     )]
     Whatif(WhatifArgs),
+    /// Six checks of the running system, one text to pass on; the outcome is stored.
+    #[command(after_help = "Examples:\n  spark smoke\n  spark smoke --json\n  spark smoke --no-store --data /var/lib/spark\n\
+        It passes with five good checks of six. Exit codes: 0 passed, 1 failed, 69 no gateway.")]
+    Smoke(SmokeArgs),
+    /// Stops one process in order, kills it when it hangs, and starts it again.
+    #[command(after_help = "Examples:\n  spark restart feed --reason \"no prices for a minute\"\n  \
+        spark restart nats-server --reason \"new configuration\" --json\n\
+        Exit code 1 when it is refused, or when the process does not come back.")]
+    Restart(RestartArgs),
     /// Sets the circuit breaker of an exchange by hand.
     #[command(
         after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""
@@ -188,7 +199,8 @@ pub enum Command {
 }
 
 const PROCESS_HELP: &str = "Environment: NATS_URL, SPARK_NKEY_SEED_FILE or NATS_CREDS, SPARK_CONFIG, SPARK_DATA, \
-SPARK_METRICS_ADDR, SPARK_LOG or RUST_LOG (e.g. info,spark_feed=debug), SPARK_LOG_FORMAT=json, SPARK_<SECTION>__<KEY>.";
+SPARK_METRICS_ADDR, SPARK_LOG or RUST_LOG (e.g. info,spark_feed=debug), SPARK_LOG_FORMAT=json, SPARK_<SECTION>__<KEY>.\n\
+Without `spark up` above it, a process that is asked to restart (control.restart.<name>) stops in order with exit code 85.";
 
 const STRATEGY_HELP: &str = "Examples:\n  spark strategy start sma-cross --reason \"maintenance is over\" --symbols binance.BTCUSDT\n  \
 spark strategy stop sma-cross --reason \"it buys too much\"\nWithout start or stop it runs the process, as `spark --help` says of the others.";
@@ -405,6 +417,16 @@ pub struct AuditAcceptArgs {
     /// Do not lift the halt; no broker is needed.
     #[arg(long)]
     pub keep_halted: bool,
+}
+
+/// `spark restart`.
+#[derive(Clone, Debug, Args)]
+pub struct RestartArgs {
+    /// Which, as `spark status` names it.
+    pub service: String,
+    /// Why; it is kept with the command.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// `spark breaker`.

@@ -83,6 +83,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Resume(arguments) => ops::commands::resume(&arguments, global),
         Command::Explain(arguments) => ops::explain::run(&arguments, global),
         Command::Whatif(arguments) => ops::whatif::run(&arguments, global),
+        Command::Smoke(arguments) => ops::smoke::run(&arguments, global),
+        Command::Restart(arguments) => ops::restart::run(&arguments, global),
         Command::Breaker(arguments) => ops::breaker::run(&arguments, global),
         Command::Setup(arguments) => ops::setup::run(&arguments),
         Command::Topology(arguments) => ops::topology::run(&arguments, global),

@@ -112,6 +112,12 @@ impl Gateway {
         })
     }
 
+    /// Where it is, without a slash at the end.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.base
+    }
+
     /// Reads.
     ///
     /// # Errors
