@@ -54,10 +54,12 @@ const PROCESSORS: &[&str] = &[
 fn dependency_arrows_point_only_where_the_design_says() {
     let allowed = |from: &str, to: &str| match from {
         "bus-schema" => false,
-        "nats" | "exchanges" | "ledger" => to == "bus-schema",
+        "nats" | "exchanges" | "ledger" | "alerting" => to == "bus-schema",
         "exchange-sim" => false,
         "feed" | "portfolio" => matches!(to, "nats" | "bus-schema" | "exchanges"),
-        "risk" | "gateway" => matches!(to, "nats" | "bus-schema" | "ledger"),
+        "risk" => matches!(to, "nats" | "bus-schema" | "ledger"),
+        "gateway" => matches!(to, "nats" | "bus-schema" | "ledger" | "alerting"),
+        "notifier" => matches!(to, "nats" | "bus-schema" | "alerting"),
         "executor" => matches!(to, "nats" | "bus-schema" | "ledger" | "exchanges"),
         from if PROCESSORS.contains(&from) => matches!(to, "nats" | "bus-schema"),
         "cli" => to != "tests",
