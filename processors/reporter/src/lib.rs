@@ -1,7 +1,9 @@
 //! Keeps the history of what the guardrail measured, and makes reports, evidence and tuned thresholds of it.
 
 pub mod config;
+pub mod evidence;
 pub mod history;
+pub mod record;
 pub mod smoke;
 pub mod wiring;
 
