@@ -42,6 +42,8 @@ metrics! {
     CALL_LATENCY = "call_latency_ms", Values, ["exchange", "service", "operation"], "duration of single exchange calls (telemetry.calls)";
     CALLS = "calls", Outcomes, ["exchange", "service", "operation"], "single exchange calls, failed or not (telemetry.calls)";
     CALL_ERRORS = "call_errors", Events, ["exchange", "service", "operation", "error_type"], "failed exchange calls (telemetry.calls)";
+    API_LATENCY = "api_latency_ms", Values, ["service"], "duration of answered HTTP requests (telemetry.api)";
+    API_REQUESTS = "api_requests", Outcomes, ["service"], "answered HTTP requests, failed with a status from 500 (telemetry.api)";
     MARKET_DATA = "market_data", Signs, ["venue", "symbol"], "a trade or a quote was stored (market.ticks, market.quotes)";
     TRADES = "trades", Events, ["venue", "symbol"], "trades, each id once (market.ticks)";
     TRADE_DELAY = "trade_delay_ms", Values, ["venue", "symbol"], "from a trade's frame at the feed to its storage in the broker (market.ticks)";
@@ -74,7 +76,7 @@ impl Metric {
         match self.kind {
             MetricKind::Values => &["quantile", "median", "count", "rate"],
             MetricKind::Events => &["count", "rate"],
-            MetricKind::Outcomes => &["ratio", "count", "rate"],
+            MetricKind::Outcomes => &["ratio", "burn_rate", "count", "rate"],
             MetricKind::Signs => &["staleness", "count", "rate"],
             MetricKind::Level => &["gauge"],
         }

@@ -3,20 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use spark_bus_schema::alerts::Severity;
+
 use crate::alert::{Direction, Limits};
 use crate::window::Aggregation;
 
+mod burn;
 pub mod duration;
+mod limits;
 pub mod metric;
 mod parse;
 mod problem;
 mod reader;
+mod said;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
+pub use limits::{impossible, reversed};
 pub use metric::{METRICS, Metric, MetricKind};
-pub use problem::Problem;
+pub use problem::{Problem, suggestion};
 pub use text::Text;
 
 /// The rules that are in force without a file of one's own.
@@ -98,6 +104,15 @@ impl Rule {
             (Aggregation::Quantile(_), _) => raw / self.metric.raw_per_unit(),
             (Aggregation::Rate, "1/min") => raw * 60.0,
             _ => raw,
+        }
+    }
+
+    /// The window behind the value of a severity: a burn rate has one for each.
+    #[must_use]
+    pub fn window_of(&self, severity: Severity) -> Duration {
+        match self.aggregation {
+            Aggregation::BurnRate(burn) => burn.of(severity).map_or(self.window, |pair| pair.long),
+            _ => self.window,
         }
     }
 

@@ -1,20 +1,17 @@
 //! From TOML to rules, with every mistake named: file, line, key, value, and what would be right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml_edit::{ImDocument, TableLike};
 
-use super::metric::{METRICS, Metric, MetricKind};
+use super::metric::{METRICS, Metric};
 use super::problem::{Problem, suggestion};
 use super::reader::{Reader, Source};
-use super::text::{PLACEHOLDERS, Text, placeholders};
-use super::{PROCESSES, Rule, text::figure};
-use crate::alert::{Direction, Limit, Limits, NoData};
-use crate::window::Aggregation;
-use crate::window::cells::VALUE_MAX;
+use super::said::{restart, text};
+use super::{Rule, burn, limits};
+use crate::window::{Aggregation, Burn};
 
-const YEAR: Duration = Duration::from_secs(366 * 86_400);
 /// Rules in one file.
 const RULES_MAX: usize = 500;
 const KEYS: &[&str] = &[
@@ -40,6 +37,8 @@ const KEYS: &[&str] = &[
     "permanent_fix",
     "runbook",
     "restart",
+    "objective",
+    "burn",
 ];
 
 pub fn rules(text: &str, file: &str) -> Result<Vec<Rule>, Vec<Problem>> {
@@ -115,12 +114,18 @@ fn rule(source: &mut Source<'_>, table: &dyn TableLike, index: usize, span: Opti
     let id = identifier(&mut read);
     let alert = alert_name(&mut read);
     let metric = metric(&mut read);
-    let aggregation = metric.and_then(|metric| aggregation(&mut read, &metric));
+    let burns = read.has("aggregation") && read.says("aggregation", "burn_rate");
+    // Where a burn rate is judged, windows and thresholds come with it.
+    let burn = if burns { burn::burn(&mut read) } else { burn::without(&mut read) };
+    let aggregation = metric.and_then(|metric| aggregation(&mut read, &metric, burn.map(|(burn, _)| burn)));
     let scope = metric.and_then(|metric| scope(&mut read, &metric));
     let filter = metric.map(|metric| filter(&mut read, &metric));
     let window = aggregation.and_then(|aggregation| window(&mut read, aggregation));
     let unit = metric.zip(aggregation).and_then(|(metric, aggregation)| unit(&mut read, &metric, aggregation));
-    let limits = metric.zip(aggregation).and_then(|(metric, aggregation)| limits(&mut read, &metric, aggregation));
+    let limits = match burn {
+        Some((_, limits)) => limits::delays(&mut read, limits),
+        None => metric.zip(aggregation).and_then(|(metric, aggregation)| limits::limits(&mut read, &metric, aggregation)),
+    };
     let expect = expect(&mut read, scope.as_deref());
     let text = text(&mut read, scope.as_deref());
     let restart = restart(&mut read, scope.as_deref());
@@ -175,7 +180,7 @@ fn metric(read: &mut Reader<'_, '_, '_>) -> Option<Metric> {
     found
 }
 
-fn aggregation(read: &mut Reader<'_, '_, '_>, metric: &Metric) -> Option<Aggregation> {
+fn aggregation(read: &mut Reader<'_, '_, '_>, metric: &Metric, burn: Option<Burn>) -> Option<Aggregation> {
     let known = metric.aggregations();
     if !read.has("aggregation") {
         read.wrong("aggregation", "missing", format!("for metric {} write one of {}", metric.name, known.join(", ")));
@@ -194,6 +199,7 @@ fn aggregation(read: &mut Reader<'_, '_, '_>, metric: &Metric) -> Option<Aggrega
         "rate" => Aggregation::Rate,
         "ratio" => Aggregation::Ratio,
         "staleness" => Aggregation::Staleness,
+        "burn_rate" => Aggregation::BurnRate(burn?),
         _ => Aggregation::Gauge,
     })
 }
@@ -244,6 +250,9 @@ fn filter(read: &mut Reader<'_, '_, '_>, metric: &Metric) -> BTreeMap<String, St
 }
 
 fn window(read: &mut Reader<'_, '_, '_>, aggregation: Aggregation) -> Option<Duration> {
+    if let Aggregation::BurnRate(burn) = aggregation {
+        return Some(burn.longest());
+    }
     let momentary = matches!(aggregation, Aggregation::Staleness | Aggregation::Gauge);
     if !read.has("window") {
         if momentary {
@@ -270,6 +279,7 @@ fn unit(read: &mut Reader<'_, '_, '_>, metric: &Metric, aggregation: Aggregation
         Aggregation::Rate => &["1/s", "1/min"],
         Aggregation::Ratio => &["ratio"],
         Aggregation::Staleness => &["s"],
+        Aggregation::BurnRate(_) => &["x"],
     };
     if !read.has("unit") {
         return allowed.first().copied();
@@ -287,99 +297,6 @@ fn unit(read: &mut Reader<'_, '_, '_>, metric: &Metric, aggregation: Aggregation
     found
 }
 
-fn limits(read: &mut Reader<'_, '_, '_>, metric: &Metric, aggregation: Aggregation) -> Option<Limits> {
-    let direction = if read.has("direction") { read.word("direction", &["above", "below"])? } else { "above" };
-    let direction = if direction == "above" { Direction::Above } else { Direction::Below };
-    let warning = limit(read, "warning", metric, aggregation, direction);
-    let critical = limit(read, "critical", metric, aggregation, direction);
-    if let (Some(warning), Some(critical)) = (warning, critical) {
-        let (reversed, word) = match direction {
-            Direction::Above => (critical.threshold < warning.threshold, "at or above"),
-            Direction::Below => (critical.threshold > warning.threshold, "at or below"),
-        };
-        if reversed {
-            let fix = format!("swap them, or set critical {word} {}", figure(warning.threshold));
-            read.wrong("critical", format!("reached before the warning of {}", figure(warning.threshold)), fix);
-        }
-    }
-    let keep_firing = read.duration("keep_firing_for").unwrap_or_default();
-    if keep_firing > YEAR {
-        read.wrong("keep_firing_for", "longer than a year", "write for example \"5m\"");
-    }
-    let no_data = match if read.has("no_data") { read.word("no_data", &["ok", "alert", "keep"])? } else { "ok" } {
-        "alert" => NoData::Alert,
-        "keep" => NoData::Keep,
-        _ => NoData::Ok,
-    };
-    Some(Limits { direction, warning, critical, keep_firing, no_data })
-}
-
-/// `1500`, or `{ threshold = 1500, for = "30s" }`.
-fn limit(
-    read: &mut Reader<'_, '_, '_>,
-    key: &str,
-    metric: &Metric,
-    aggregation: Aggregation,
-    direction: Direction,
-) -> Option<Limit> {
-    if !read.has(key) {
-        return None;
-    }
-    let Some((table, span)) = read.table(key) else {
-        let threshold = read.number(key)?;
-        possible(read, key, threshold, metric, aggregation, direction)?;
-        return Some(Limit { threshold, hold: Duration::ZERO });
-    };
-    let path = read.key(key);
-    let mut inner = Reader::new(&mut *read.source, table, path, span);
-    inner.reject_unknown(&["threshold", "for"]);
-    if !inner.has("threshold") {
-        inner.wrong("threshold", "missing", format!("write for example {key} = {{ threshold = 1500, for = \"30s\" }}"));
-    }
-    let hold = if inner.has("for") { inner.duration("for") } else { Some(Duration::ZERO) };
-    if hold.is_some_and(|hold| hold > YEAR) {
-        inner.wrong("for", "longer than a year: it would never fire", "write for example for = \"15m\"");
-    }
-    let threshold = inner.number("threshold")?;
-    possible(&mut inner, "threshold", threshold, metric, aggregation, direction)?;
-    Some(Limit { threshold, hold: hold? })
-}
-
-/// A threshold that can never be crossed, or always is, protects nobody.
-fn possible(
-    read: &mut Reader<'_, '_, '_>,
-    key: &str,
-    threshold: f64,
-    metric: &Metric,
-    aggregation: Aggregation,
-    direction: Direction,
-) -> Option<()> {
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let top = match (aggregation, metric.kind) {
-        (Aggregation::Ratio, _) => Some((1.0, "a ratio is between 0 and 1: write 0.05 for 5 %".to_owned())),
-        (Aggregation::Quantile(_), MetricKind::Values) => {
-            let top = VALUE_MAX as f64 / metric.raw_per_unit();
-            Some((top, format!("longer latencies than {} ms are not told apart", figure(top.floor()))))
-        }
-        _ => None,
-    };
-    if threshold < 0.0 {
-        read.wrong(key, "impossible: nothing measured here is negative", "write a threshold from 0");
-        return None;
-    }
-    if let Some((top, fix)) = top
-        && (threshold > top || (direction == Direction::Above && threshold >= top))
-    {
-        read.wrong(key, "impossible: it can never be crossed", fix);
-        return None;
-    }
-    if direction == Direction::Below && threshold == 0.0 {
-        read.wrong(key, "impossible: nothing is below 0", "write a threshold above 0, or direction = \"above\"");
-        return None;
-    }
-    Some(())
-}
-
 fn expect(read: &mut Reader<'_, '_, '_>, scope: Option<&[String]>) -> Vec<BTreeMap<String, String>> {
     let list = if read.has("expect") { read.label_list("expect").unwrap_or_default() } else { Vec::new() };
     let Some(scope) = scope else { return list };
@@ -391,64 +308,4 @@ fn expect(read: &mut Reader<'_, '_, '_>, scope: Option<&[String]>) -> Vec<BTreeM
         }
     }
     list
-}
-
-fn text(read: &mut Reader<'_, '_, '_>, scope: Option<&[String]>) -> Text {
-    let labels = scope.unwrap_or_default().iter().map(String::as_str);
-    let known: BTreeSet<&str> = PLACEHOLDERS.iter().copied().chain(labels).collect();
-    let known: Vec<&str> = known.into_iter().collect();
-    let decides = read.has("warning") || read.has("critical");
-    let mut one = |key: &str, required: bool| {
-        if required && decides && !read.has(key) {
-            read.wrong(key, "missing", format!("say it in a sentence: {key} = \"…\""));
-        }
-        let text = read.text(key).unwrap_or_default();
-        if let Some(unknown) = placeholders(&text).find(|name| scope.is_some() && !known.contains(name)) {
-            read.wrong(key, format!("unknown placeholder {{{unknown}}}"), suggestion(unknown, &known));
-        }
-        text
-    };
-    Text {
-        summary: one("summary", true),
-        cause: one("cause", true),
-        first_action: one("first_action", true),
-        permanent_fix: one("permanent_fix", false),
-        runbook: one("runbook", false),
-    }
-}
-
-/// `"feed"`, or `"{service}"` with a scope label of the rule.
-fn restart(read: &mut Reader<'_, '_, '_>, scope: Option<&[String]>) -> Option<String> {
-    if !read.has("restart") {
-        return None;
-    }
-    let restart = read.text("restart")?;
-    if restart.contains(['{', '}']) {
-        let label = restart.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).filter(|label| !label.contains(['{', '}']));
-        let Some(label) = label else {
-            read.wrong(
-                "restart",
-                "a name and a placeholder",
-                "write a process name such as \"feed\", or one label such as \"{service}\"",
-            );
-            return None;
-        };
-        if let Some(scope) = scope
-            && !scope.iter().any(|known| known == label)
-        {
-            let known: Vec<&str> = scope.iter().map(String::as_str).collect();
-            let fix = if known.is_empty() {
-                "the rule has no scope labels; write a process name".to_owned()
-            } else {
-                suggestion(label, &known)
-            };
-            read.wrong("restart", format!("unknown placeholder {{{label}}}"), fix);
-        }
-    } else if !PROCESSES.contains(&restart.as_str()) {
-        read.wrong("restart", "not a process that can be restarted", suggestion(&restart, PROCESSES));
-    }
-    if !read.has("critical") && !read.has("burn") {
-        read.wrong("restart", "without a critical threshold nothing is ever restarted", "add critical, or remove restart");
-    }
-    Some(restart)
 }

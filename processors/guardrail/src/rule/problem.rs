@@ -45,6 +45,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// `did you mean x? known are a, b, c`
+#[must_use]
 pub fn suggestion(word: &str, known: &[&str]) -> String {
     let list = known.join(", ");
     match nearest(word, known) {

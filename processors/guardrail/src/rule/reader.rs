@@ -177,6 +177,26 @@ impl<'s, 'a, 't> Reader<'s, 'a, 't> {
         list
     }
 
+    /// A list of tables, written in one line or as `[[…]]`.
+    pub fn tables(&mut self, key: &str) -> Option<Vec<(&'t dyn TableLike, Option<Range<usize>>)>> {
+        let item = self.table.get(key)?;
+        let inline = |value: &'t Value| Some((value.as_inline_table()? as &'t dyn TableLike, value.span()));
+        let tables = match (item.as_array(), item.as_array_of_tables()) {
+            (Some(array), _) => array.iter().map(inline).collect(),
+            (_, Some(tables)) => Some(tables.iter().map(|table| (table as &'t dyn TableLike, table.span())).collect()),
+            _ => None,
+        };
+        if tables.is_none() {
+            self.wrong(key, "not a list of tables", format!("write for example {key} = [{{ … }}, {{ … }}]"));
+        }
+        tables
+    }
+
+    /// Whether a key's value is this text.
+    pub fn says(&self, key: &str, word: &str) -> bool {
+        self.table.get(key).and_then(Item::as_str) == Some(word)
+    }
+
     /// A table below this one.
     pub fn table(&self, key: &str) -> Option<(&'t dyn TableLike, Option<Range<usize>>)> {
         let item = self.table.get(key)?;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::Timestamp;
+use spark_bus_schema::alerts::Severity;
 
+mod burn;
 pub mod cells;
 mod count;
 mod moment;
@@ -12,6 +14,7 @@ mod quantile;
 #[cfg(test)]
 mod tests;
 
+pub use burn::{Burn, BurnPair, BurnWindow};
 pub use count::CountWindow;
 pub use moment::{GaugeWindow, StalenessWindow};
 pub use quantile::{QuantileWindow, Saved as SavedQuantile};
@@ -27,6 +30,13 @@ pub enum Sample {
     Outcome {
         /// Whether it failed.
         failed: bool,
+    },
+    /// So many things succeeded or failed.
+    Outcomes {
+        /// How many.
+        all: u64,
+        /// How many of them failed.
+        failed: u64,
     },
     /// Something is expected from now on, if nothing came yet.
     Expected,
@@ -58,6 +68,8 @@ pub enum Aggregation {
     Staleness,
     /// The newest level.
     Gauge,
+    /// How fast the error budget is used up, as a multiple of what is allowed.
+    BurnRate(Burn),
 }
 
 /// A window of any kind.
@@ -74,6 +86,8 @@ pub enum Window {
     Staleness(StalenessWindow),
     /// A level.
     Gauge(GaugeWindow),
+    /// Use of an error budget.
+    Burn(Box<BurnWindow>),
 }
 
 impl Window {
@@ -87,6 +101,7 @@ impl Window {
             Aggregation::Ratio => Self::Ratio(CountWindow::new(length)),
             Aggregation::Staleness => Self::Staleness(StalenessWindow::default()),
             Aggregation::Gauge => Self::Gauge(GaugeWindow::new((!length.is_zero()).then_some(length))),
+            Aggregation::BurnRate(burn) => Self::Burn(Box::new(BurnWindow::new(burn))),
         }
     }
 
@@ -95,12 +110,11 @@ impl Window {
         match (self, sample) {
             (Self::Quantile(window, _), Sample::Value(value)) => window.record(at, value),
             (Self::Count(window) | Self::Rate(window) | Self::Ratio(window), sample) => {
-                let (all, failed) = match sample {
-                    Sample::Events(events) => (events, 0),
-                    Sample::Outcome { failed } => (1, u64::from(failed)),
-                    Sample::Value(_) => (1, 0),
-                    Sample::Expected | Sample::Level(_) => return,
-                };
+                let Some((all, failed)) = burn::outcomes(sample) else { return };
+                window.add(at, all, failed);
+            }
+            (Self::Burn(window), sample) => {
+                let Some((all, failed)) = burn::outcomes(sample) else { return };
                 window.add(at, all, failed);
             }
             (Self::Staleness(window), Sample::Expected) => window.expect(at),
@@ -142,7 +156,16 @@ impl Window {
                 let value = window.level(at);
                 Reading { value, samples: u64::from(value.is_some()) }
             }
+            Self::Burn(window) => {
+                let mildest = window.mildest();
+                window.read(at, mildest)
+            }
         }
+    }
+
+    /// The value that a severity is judged by: a burn rate has one for each, everything else one for both.
+    pub fn read_for(&mut self, at: Timestamp, severity: Severity) -> Reading {
+        if let Self::Burn(window) = self { window.read(at, severity) } else { self.read(at) }
     }
 
     /// Samples that lay outside of what the window can hold.
@@ -159,6 +182,7 @@ impl Window {
             Self::Count(window) | Self::Rate(window) | Self::Ratio(window) => Saved::Count(window.clone()),
             Self::Staleness(window) => Saved::Staleness(window.clone()),
             Self::Gauge(window) => Saved::Gauge(window.clone()),
+            Self::Burn(window) => Saved::Burn(window.save()),
         }
     }
 
@@ -181,6 +205,7 @@ impl Window {
                 *window = saved;
                 Ok(())
             }
+            (Self::Burn(window), Saved::Burn(saved)) => window.restore(saved),
             _ => Err("the saved window is of another kind than the rule".to_owned()),
         }
     }
@@ -197,6 +222,8 @@ pub enum Saved {
     Staleness(StalenessWindow),
     /// The last reading.
     Gauge(GaugeWindow),
+    /// Counters by window and slice.
+    Burn(Vec<CountWindow>),
 }
 
 /// Length of one slice, rounded up so that the slices together are never shorter than the window.

@@ -175,3 +175,77 @@ fn the_saved_form_holds_only_cells_that_are_not_zero() {
     let bytes = rmp_serde::to_vec(&window.save()).unwrap();
     assert!(bytes.len() < 8 * 1024, "{} bytes", bytes.len());
 }
+
+fn burn(long_s: u64, short_s: u64) -> Burn {
+    let pair = |long: u64, short: u64| BurnPair { long: Duration::from_secs(long), short: Duration::from_secs(short) };
+    Burn { objective: 0.99, warning: Some(pair(long_s * 6, short_s * 6)), critical: Some(pair(long_s, short_s)) }
+}
+
+/// All outcomes kept, and the share that failed among those a window of `length` still covers: whole slices.
+#[expect(clippy::cast_precision_loss, reason = "comparison of statistics")]
+fn share(outcomes: &[(i64, u64, u64)], now: i64, length: Duration) -> Option<(f64, u64)> {
+    let slice = slice_ns(length, count::SLICES);
+    let newest = slice_index(at(now), slice);
+    let held = || outcomes.iter().filter(|(ms, ..)| slice_index(at(*ms), slice) >= newest - count::SLICES);
+    let (all, failed) = held().fold((0, 0), |(all, failed), (_, a, f)| (all + a, failed + f));
+    (all > 0).then(|| (failed as f64 / all as f64, all))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_burn_rate_is_that_of_all_outcomes_kept(
+        steps in prop::collection::vec((0_i64..20_000, 0_u64..50, 0_u64..50), 1..150),
+        idle in 0_i64..100_000,
+        cut in 0_usize..150,
+    ) {
+        let burn = burn(60, 5);
+        let mut window = BurnWindow::new(burn);
+        let mut outcomes = Vec::new();
+        let mut now = 0;
+        for (number, (step, all, failed)) in steps.into_iter().enumerate() {
+            now += step;
+            let failed = failed.min(all);
+            window.add(at(now), all, failed);
+            outcomes.push((now, all, failed));
+            if number == cut {
+                let bytes = rmp_serde::to_vec(&window.save()).unwrap();
+                window = BurnWindow::new(burn);
+                window.restore(rmp_serde::from_slice(&bytes).unwrap()).unwrap();
+            }
+        }
+        for now in [now, now + idle] {
+            for severity in [Severity::Warning, Severity::Critical] {
+                let pair = burn.of(severity).unwrap();
+                let got = window.read(at(now), severity);
+                let (long, short) = (share(&outcomes, now, pair.long), share(&outcomes, now, pair.short));
+                prop_assert_eq!(got.samples, long.map_or(0, |(_, all)| all));
+                match (got.value, long.zip(short)) {
+                    (None, None) => {}
+                    (Some(got), Some(((long, _), (short, _)))) => {
+                        let want = long.min(short) / 0.01;
+                        prop_assert!((got - want).abs() <= want * 1e-9, "{got} for {want}");
+                        // Above a factor exactly when both windows are.
+                        let factor = 14.4;
+                        if (long / 0.01 - factor).abs() > 1e-6 && (short / 0.01 - factor).abs() > 1e-6 {
+                            prop_assert_eq!(got > factor, long / 0.01 > factor && short / 0.01 > factor);
+                        }
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_burn_of_everything_failing_is_the_whole_of_the_budget() {
+    let mut window = BurnWindow::new(burn(60, 5));
+    assert_eq!(window.read(at(0), Severity::Critical), Reading { value: None, samples: 0 });
+    window.add(at(0), 10, 10);
+    let value = window.read(at(0), Severity::Critical).value.unwrap();
+    assert!((value - 100.0).abs() < 1e-9 && (burn(60, 5).fastest() - 100.0).abs() < 1e-9, "{value}");
+    assert_eq!(window.read(at(6_000), Severity::Critical).value, None, "the short window is empty");
+    assert!(window.restore(vec![]).is_err());
+}
