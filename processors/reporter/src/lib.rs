@@ -4,6 +4,7 @@ pub mod config;
 pub mod evidence;
 pub mod history;
 pub mod record;
+pub mod runbook;
 pub mod smoke;
 pub mod wiring;
 
