@@ -56,6 +56,7 @@ pub struct RestartCommand {
 
 impl Message for RestartCommand {
     const KIND: Kind = Kind { name: "restart_command", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         service_name(&self.service)?;
@@ -98,6 +99,7 @@ pub struct RestartDone {
 
 impl Message for RestartDone {
     const KIND: Kind = Kind { name: "restart_done", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         service_name(&self.service)
@@ -148,6 +150,7 @@ pub struct RollbackCommand {
 
 impl Message for RollbackCommand {
     const KIND: Kind = Kind { name: "rollback_command", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.episode.is_empty() {
@@ -215,6 +218,7 @@ pub struct Action {
 
 impl Message for Action {
     const KIND: Kind = Kind { name: "action", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.episode.is_empty() {
@@ -257,6 +261,7 @@ pub struct ThresholdsCommand {
 
 impl Message for ThresholdsCommand {
     const KIND: Kind = Kind { name: "thresholds_command", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.changes.is_empty() && !self.reset {

@@ -80,6 +80,7 @@ pub struct Alert {
 
 impl Message for Alert {
     const KIND: Kind = Kind { name: "alert", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.name.is_empty() || !self.name.bytes().all(|b| b.is_ascii_alphanumeric()) {

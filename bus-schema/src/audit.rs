@@ -27,6 +27,7 @@ pub struct AuditAnchor {
 
 impl Message for AuditAnchor {
     const KIND: Kind = Kind { name: "audit_anchor", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         place(self.era, &self.hash)
@@ -59,6 +60,7 @@ pub struct AuditVerified {
 
 impl Message for AuditVerified {
     const KIND: Kind = Kind { name: "audit_verified", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         place(self.era, &self.head)
@@ -120,6 +122,7 @@ pub struct AuditDamage {
 
 impl Message for AuditDamage {
     const KIND: Kind = Kind { name: "audit_damage", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.era == 0 || self.first_bad_sequence == 0 {

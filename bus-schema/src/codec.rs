@@ -35,6 +35,15 @@ pub trait Message: Serialize + DeserializeOwned + JsonSchema {
     /// Name and version for the `Spark-Kind` header.
     const KIND: Kind;
 
+    /// Appends the encoded message. [`bytes_here`] writes it.
+    fn write(&self, buffer: &mut Vec<u8>);
+
+    /// Decodes from the front of `payload`, without validation, and leaves the rest. [`bytes_here`] writes it.
+    ///
+    /// # Errors
+    /// What the decoder met.
+    fn read(payload: &mut &[u8]) -> Result<Self, rmp_serde::decode::Error>;
+
     /// What types cannot say: equal column lengths, positive prices, non-empty names.
     ///
     /// # Errors
@@ -42,6 +51,33 @@ pub trait Message: Serialize + DeserializeOwned + JsonSchema {
     fn validate(&self) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// The bytes of one message type, compiled here. As generic code every crate that sends or reads the type would compile it
+/// again, which was a good part of the build.
+macro_rules! bytes_here {
+    () => {
+        fn write(&self, buffer: &mut Vec<u8>) {
+            $crate::codec::write_map(self, buffer);
+        }
+
+        fn read(payload: &mut &[u8]) -> Result<Self, rmp_serde::decode::Error> {
+            $crate::codec::read_map(payload)
+        }
+    };
+}
+pub(crate) use bytes_here;
+
+pub(crate) fn write_map(value: &impl Serialize, buffer: &mut Vec<u8>) {
+    value
+        .serialize(&mut rmp_serde::Serializer::new(buffer).with_struct_map())
+        .expect("writing to memory cannot fail and every message type has string keys");
+}
+
+pub(crate) fn read_map<T: DeserializeOwned>(payload: &mut &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut decoder = rmp_serde::Deserializer::new(payload);
+    decoder.set_max_depth(NESTING_MAX);
+    T::deserialize(&mut decoder)
 }
 
 /// Why bytes are not the message that was expected. Such a message is parked, alone.
@@ -128,9 +164,7 @@ pub fn encode<T: Message>(message: &T) -> Vec<u8> {
 
 /// Appends the encoded message to `buffer`, for hot paths that reuse it.
 pub fn encode_into<T: Message>(buffer: &mut Vec<u8>, message: &T) {
-    message
-        .serialize(&mut rmp_serde::Serializer::new(buffer).with_struct_map())
-        .expect("writing to memory cannot fail and every message type has string keys");
+    message.write(buffer);
 }
 
 /// Decodes and validates.
@@ -171,9 +205,7 @@ pub fn decode_payload<T: Message>(payload: &[u8]) -> Result<T, DecodeError> {
         return Err(DecodeError::TooLarge { size: payload.len() });
     }
     let mut rest = payload;
-    let mut decoder = rmp_serde::Deserializer::new(&mut rest);
-    decoder.set_max_depth(NESTING_MAX);
-    let message = T::deserialize(&mut decoder).map_err(|source| DecodeError::Malformed { kind, source })?;
+    let message = T::read(&mut rest).map_err(|source| DecodeError::Malformed { kind, source })?;
     if !rest.is_empty() {
         return Err(DecodeError::TrailingBytes { kind, count: rest.len() });
     }

@@ -38,6 +38,7 @@ pub struct BreakerCommand {
 
 impl Message for BreakerCommand {
     const KIND: Kind = Kind { name: "breaker_command", version: 1 };
+    crate::codec::bytes_here!();
 }
 
 /// Everything new stops, or may go on. The latest one decides. Subject `control.kill_switch`.
@@ -57,6 +58,7 @@ pub struct KillSwitch {
 
 impl Message for KillSwitch {
     const KIND: Kind = Kind { name: "kill_switch", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         reasoned(&self.actor, &self.reason)
@@ -90,6 +92,7 @@ pub struct LimitsCommand {
 
 impl Message for LimitsCommand {
     const KIND: Kind = Kind { name: "limits_command", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         reasoned(&self.actor, &self.reason)?;
@@ -112,6 +115,7 @@ pub struct CancelCommand {
 
 impl Message for CancelCommand {
     const KIND: Kind = Kind { name: "cancel_command", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         reasoned(&self.actor, &self.reason)
@@ -137,6 +141,7 @@ pub struct StrategyCommand {
 
 impl Message for StrategyCommand {
     const KIND: Kind = Kind { name: "strategy_command", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         strategy_name(&self.strategy)?;
@@ -170,6 +175,7 @@ pub struct ResumeCommand {
 
 impl Message for ResumeCommand {
     const KIND: Kind = Kind { name: "resume_command", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         reasoned(&self.actor, &self.reason)

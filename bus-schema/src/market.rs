@@ -135,6 +135,7 @@ impl TickBatch {
 
 impl Message for TickBatch {
     const KIND: Kind = Kind { name: "tick_batch", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         let rows = self.trade_id.len();
@@ -269,6 +270,7 @@ impl QuoteBatch {
 
 impl Message for QuoteBatch {
     const KIND: Kind = Kind { name: "quote_batch", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         let rows = self.update_id.len();

@@ -36,6 +36,7 @@ pub struct Mark {
 
 impl Message for Mark {
     const KIND: Kind = Kind { name: "mark", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         symbol(&self.symbol)?;

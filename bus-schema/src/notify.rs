@@ -53,6 +53,7 @@ pub struct Silence {
 
 impl Message for Silence {
     const KIND: Kind = Kind { name: "silence", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.id.is_empty() || self.id.len() > 64 || !self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
@@ -133,6 +134,7 @@ pub struct Notification {
 
 impl Message for Notification {
     const KIND: Kind = Kind { name: "notification", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.receiver.is_empty() || self.group_key.is_empty() {
@@ -184,4 +186,5 @@ pub struct Delivery {
 
 impl Message for Delivery {
     const KIND: Kind = Kind { name: "delivery", version: 1 };
+    crate::codec::bytes_here!();
 }

@@ -152,6 +152,7 @@ impl OrderIntent {
 
 impl Message for OrderIntent {
     const KIND: Kind = Kind { name: "order_intent", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         name("key", &self.key)?;
@@ -367,6 +368,7 @@ impl OrderEvent {
 
 impl Message for OrderEvent {
     const KIND: Kind = Kind { name: "order_event", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         symbol(&self.symbol)?;
@@ -450,6 +452,7 @@ pub struct InstrumentFilters {
 
 impl Message for InstrumentFilters {
     const KIND: Kind = Kind { name: "instrument_filters", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         for (name, filters) in &self.symbols {
@@ -498,6 +501,7 @@ pub struct Reconciliation {
 
 impl Message for Reconciliation {
     const KIND: Kind = Kind { name: "reconciliation", version: 1 };
+    crate::codec::bytes_here!();
 }
 
 /// A holder took over as the only writer. Subjects `risk.epoch` and `orders.epoch`; its ledger sequence is the epoch.
@@ -513,6 +517,7 @@ pub struct Epoch {
 
 impl Message for Epoch {
     const KIND: Kind = Kind { name: "epoch", version: 1 };
+    crate::codec::bytes_here!();
 }
 
 /// A price or quantity that an order can have: above zero, at most [`AMOUNT_MAX`], at most [`AMOUNT_SCALE_MAX`] decimals.

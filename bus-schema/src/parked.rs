@@ -42,6 +42,7 @@ pub struct Parked {
 
 impl Message for Parked {
     const KIND: Kind = Kind { name: "parked", version: 1 };
+    crate::codec::bytes_here!();
 }
 
 /// MessagePack `bin` instead of an array of numbers.

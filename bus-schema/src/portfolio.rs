@@ -69,6 +69,7 @@ pub struct Balances {
 
 impl Message for Balances {
     const KIND: Kind = Kind { name: "balances", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         let mut known = Some(Decimal::ZERO);
@@ -131,6 +132,7 @@ pub struct PriceAnomaly {
 
 impl Message for PriceAnomaly {
     const KIND: Kind = Kind { name: "price_anomaly", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.asset.is_empty() {

@@ -301,6 +301,7 @@ pub struct Verdict {
 
 impl Message for Verdict {
     const KIND: Kind = Kind { name: "verdict", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.order != self.intent.order {
@@ -324,4 +325,5 @@ pub struct Timeout {
 
 impl Message for Timeout {
     const KIND: Kind = Kind { name: "timeout", version: 1 };
+    crate::codec::bytes_here!();
 }

@@ -46,6 +46,7 @@ pub struct Smoke {
 
 impl Message for Smoke {
     const KIND: Kind = Kind { name: "smoke", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         let good = u32::try_from(self.checks.iter().filter(|check| check.ok).count()).unwrap_or(u32::MAX);

@@ -38,6 +38,7 @@ pub struct Call {
 
 impl Message for Call {
     const KIND: Kind = Kind { name: "call", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         match (self.ok, &self.error_type) {
@@ -87,6 +88,7 @@ pub struct Heartbeat {
 
 impl Message for Heartbeat {
     const KIND: Kind = Kind { name: "heartbeat", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         let token = !self.service.is_empty() && self.service.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
@@ -133,6 +135,7 @@ pub struct FeedStatus {
 
 impl Message for FeedStatus {
     const KIND: Kind = Kind { name: "feed_status", version: 1 };
+    crate::codec::bytes_here!();
 }
 
 /// Latencies of one [`ApiRequests`]; more requests are counted in `statuses` only.
@@ -153,6 +156,7 @@ pub struct ApiRequests {
 
 impl Message for ApiRequests {
     const KIND: Kind = Kind { name: "api_requests", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         if self.latencies_us.len() > API_LATENCIES_MAX {
@@ -200,6 +204,7 @@ pub struct Windows {
 
 impl Message for Windows {
     const KIND: Kind = Kind { name: "windows", version: 1 };
+    crate::codec::bytes_here!();
 
     fn validate(&self) -> Result<(), String> {
         for window in &self.values {
