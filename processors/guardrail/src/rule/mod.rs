@@ -13,8 +13,8 @@ pub mod duration;
 mod limits;
 pub mod metric;
 mod parse;
-mod problem;
-mod reader;
+pub(crate) mod problem;
+pub(crate) mod reader;
 mod said;
 #[cfg(test)]
 mod tests;
@@ -161,6 +161,12 @@ impl Rules {
     /// The rules, ordered by id.
     pub fn iter(&self) -> std::slice::Iter<'_, Rule> {
         self.0.iter()
+    }
+
+    /// Only some of them.
+    #[must_use]
+    pub fn only(&self, keep: impl Fn(&Rule) -> bool) -> Self {
+        Self(self.0.iter().filter(|rule| keep(rule)).cloned().collect())
     }
 
     /// How many.
