@@ -10,7 +10,10 @@ use spark_bus_schema::alerts::{Alert, Severity};
 use spark_bus_schema::{DecodeError, Timestamp, subject};
 use spark_nats::{Delivery, Effects, Follower, Input, Machine, Reject, Service, Start, Status, run_machine};
 
+use crate::action::config::Span;
+use crate::action::{self, Actions, Policy};
 use crate::machine::{Event, Guardrail};
+use crate::past;
 use crate::rule::{Problem, Rules};
 
 /// Largest rule file that is read.
@@ -19,21 +22,47 @@ const RULES_BYTES_MAX: u64 = 1024 * 1024;
 const SEED_POLL: Duration = Duration::from_millis(20);
 
 /// Section `[guardrail]` of `spark.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// File with the rules, in place of the built-in ones (`processors/guardrail/guardrail.toml`).
     pub rules: Option<PathBuf>,
+    /// Everything that would be done about criticals is told, and nothing is asked of anybody.
+    pub dry_run: bool,
+    /// How long no critical may fire before an episode is over.
+    pub calm: Span,
+    /// Restarts of single processes.
+    pub restart: action::config::Restart,
+    /// The way back when restarts do not help.
+    pub rollback: action::config::Rollback,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let Policy { dry_run, calm, restart, rollback } = Policy::default();
+        Self { rules: None, dry_run, calm: Span(calm), restart, rollback }
+    }
 }
 
 impl Config {
     /// Every mistake, each as "key = value: what is wrong; what would be right" with the file and line where it is.
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
-        match self.load() {
-            Ok(_) => Vec::new(),
-            Err(problems) => problems.iter().map(ToString::to_string).collect(),
-        }
+        let mut problems = self.validate_actions();
+        problems.extend(self.load().err().unwrap_or_default().iter().map(ToString::to_string));
+        problems
+    }
+
+    /// Every mistake in what is to be done about criticals, each as `key = value: what is wrong; what would be right`.
+    #[must_use]
+    pub fn validate_actions(&self) -> Vec<String> {
+        self.policy().problems()
+    }
+
+    /// What may be done about criticals.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy { dry_run: self.dry_run, calm: self.calm.0, restart: self.restart.clone(), rollback: self.rollback.clone() }
     }
 
     /// Reads the rules.
@@ -70,6 +99,12 @@ pub enum Error {
         /// Every mistake.
         problems: Vec<Problem>,
     },
+    /// What is to be done about criticals makes no sense.
+    #[error("[guardrail]:\n{}", problems.join("\n"))]
+    Actions {
+        /// Every mistake.
+        problems: Vec<String>,
+    },
     /// The broker or the checkpoint failed.
     #[error("run the guardrail")]
     Bus(#[source] spark_nats::Error),
@@ -82,12 +117,21 @@ pub enum Error {
 pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     let rules = config.load().map_err(|problems| Error::Rules { problems })?;
     tracing::info!(rules = rules.len(), "guardrail watches");
-    let mut guardrail = Guardrail::new(&rules);
+    let problems = config.validate_actions();
+    if !problems.is_empty() {
+        return Err(Error::Actions { problems });
+    }
+    let mut guardrail = Guardrail::new(&rules).acting(config.policy());
+    let Some((last, actions)) = past::acted(&service).await else { return Ok(()) };
+    guardrail.seed_actions(spark_nats::now(), &last, actions);
     let Some(stored) = stored_alerts(&service).await else { return Ok(()) };
     if service.data_dir.join("checkpoint.sqlite").exists() {
         guardrail.compare_with(stored);
     } else {
         guardrail.seed(stored);
+        let Some(commands) = crate::stored::thresholds(&service).await else { return Ok(()) };
+        guardrail.seed_thresholds(commands);
+        tell_thresholds(&guardrail);
     }
     let observed = Observed::new(guardrail, &service.status);
     run_machine(&service, observed).await.map_err(Error::Bus)
@@ -122,6 +166,8 @@ struct Observed {
     trades: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
     clamped: Arc<AtomicU64>,
+    restarts: Arc<AtomicU64>,
+    rollbacks: Arc<AtomicU64>,
     shown_at_s: i64,
 }
 
@@ -133,6 +179,8 @@ impl Observed {
             trades: counter("spark_guardrail_trades_total"),
             refused: counter("spark_guardrail_refused_total"),
             clamped: counter("spark_guardrail_clamped_total"),
+            restarts: counter("spark_guardrail_restarts_total"),
+            rollbacks: counter("spark_guardrail_rollbacks_total"),
             shown_at_s: i64::MIN,
         }
     }
@@ -149,6 +197,8 @@ impl Observed {
             ("spark_guardrail_trades_total", &self.trades, total),
             ("spark_guardrail_refused_total", &self.refused, self.inner.refused()),
             ("spark_guardrail_clamped_total", &self.clamped, self.inner.clamped()),
+            ("spark_guardrail_restarts_total", &self.restarts, self.inner.actions().map_or(0, Actions::restarts)),
+            ("spark_guardrail_rollbacks_total", &self.rollbacks, self.inner.actions().map_or(0, Actions::rollbacks)),
         ] {
             cell.store(value, Ordering::Relaxed);
             metrics::counter!(name).absolute(value);
@@ -186,7 +236,16 @@ impl Machine for Observed {
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.inner.load(bytes)
+        self.inner.load(bytes)?;
+        tell_thresholds(&self.inner);
+        Ok(())
+    }
+}
+
+/// Thresholds changed at run time stay when the rule file changes: whoever changed the file must see why it shows nothing.
+fn tell_thresholds(guardrail: &Guardrail) {
+    for threshold in guardrail.thresholds_told() {
+        tracing::info!(threshold, "a threshold was changed at run time");
     }
 }
 

@@ -70,7 +70,7 @@ impl World {
     async fn start_guardrail(&mut self) {
         let service = self.broker.service("guardrail").await;
         let shutdown = service.shutdown.clone();
-        let config = Config { rules: Some(self.rules.clone()) };
+        let config = Config { rules: Some(self.rules.clone()), ..Config::default() };
         self.running = Some((tokio::spawn(run(service, config)), shutdown));
     }
 
@@ -338,12 +338,12 @@ fn a_rule_file_that_cannot_be_used_is_named_with_its_key() {
     };
     assert_eq!(Config::default().validate(), Vec::<String>::new());
     check(
-        Config { rules: Some("/nowhere/rules.toml".into()) },
+        Config { rules: Some("/nowhere/rules.toml".into()), ..Config::default() },
         &["guardrail.rules = \"/nowhere/rules.toml\"", "No such file", "remove the key"],
     );
     let file = std::env::temp_dir().join(format!("spark-guardrail-{}.toml", std::process::id()));
     std::fs::write(&file, RULES.replace("window = \"1s\"", "window = 1")).unwrap();
-    let problems = Config { rules: Some(file.clone()) }.validate();
+    let problems = Config { rules: Some(file.clone()), ..Config::default() }.validate();
     std::fs::remove_file(&file).unwrap();
     assert_eq!(problems.len(), 1);
     assert!(problems[0].contains(".toml:9: rule.portfolio_refresh_p95.window = 1: a duration without a unit"), "{problems:?}");

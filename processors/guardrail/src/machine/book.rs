@@ -8,8 +8,8 @@ use spark_bus_schema::alerts::{Alert, AlertState, Severity};
 use spark_bus_schema::{Timestamp, subject};
 use spark_nats::Effects;
 
-use super::tracker::window_ms;
-use crate::alert::Transition;
+use super::tracker::millis;
+use crate::alert::{Limits, Transition};
 use crate::rule::text::{figure, render, span};
 use crate::rule::{Rule, Text};
 use crate::window::Reading;
@@ -29,6 +29,9 @@ pub struct Book {
     /// Last alert of each subject that the broker held when this run began, until it is clear that the book agrees.
     #[serde(skip)]
     stored: BTreeMap<String, Alert>,
+    /// Alerts told in this run.
+    #[serde(skip)]
+    pub told: u64,
 }
 
 /// What was decided up to a moment has been decided again when stored time is this far past it.
@@ -53,7 +56,12 @@ impl Book {
     /// Takes over a saved book, and keeps what it is to be compared with.
     pub fn replace(&mut self, saved: Self) {
         let stored = std::mem::take(&mut self.stored);
-        *self = Self { stored, ..saved };
+        *self = Self { stored, told: self.told, ..saved };
+    }
+
+    /// Revision of the last alert of a rule in a scope; 0 before the first.
+    pub fn revision(&self, name: &str, scope: &BTreeMap<String, String>) -> u64 {
+        self.revisions.get(&subject::alert(name, scope)).copied().unwrap_or(0)
     }
 
     /// Corrects alerts that were stored before a crash and were not decided again after it.
@@ -85,18 +93,21 @@ impl Book {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what one sentence is made of")]
     pub fn say(
         &mut self,
         rule: &Rule,
+        limits: &Limits,
         scope: &BTreeMap<String, String>,
         at: Timestamp,
         transition: &Transition,
         reading: Reading,
         out: &mut Effects,
     ) {
-        let severity = transition.severity.unwrap_or(rule.limits.lowest());
-        let threshold = rule.limits.of(severity).map(|limit| limit.threshold);
-        let text = sentences(rule, scope, transition, threshold, reading);
+        let severity = transition.severity.unwrap_or(limits.lowest());
+        let window = rule.window_of(severity);
+        let threshold = limits.of(severity).map(|limit| limit.threshold);
+        let text = sentences(rule, scope, transition, (threshold, window), reading);
         let alert = Alert {
             name: rule.alert.clone(),
             rule: rule.id.clone(),
@@ -108,7 +119,7 @@ impl Book {
             threshold,
             direction: rule.direction().to_owned(),
             unit: rule.unit.to_owned(),
-            window_ms: window_ms(rule),
+            window_ms: millis(window),
             samples: reading.samples,
             at,
             since: transition.since,
@@ -140,6 +151,7 @@ impl Book {
     }
 
     fn publish(&mut self, subject: String, mut alert: Alert, out: &mut Effects) {
+        self.told += 1;
         let known = self.revisions.get(&subject).copied();
         if known.is_none() && self.revisions.len() >= SUBJECTS_MAX {
             self.refused += 1;
@@ -188,7 +200,7 @@ fn sentences(
     rule: &Rule,
     scope: &BTreeMap<String, String>,
     transition: &Transition,
-    threshold: Option<f64>,
+    (threshold, window): (Option<f64>, Duration),
     reading: Reading,
 ) -> Text {
     let severity = match transition.severity {
@@ -200,7 +212,7 @@ fn sentences(
         ("value", reading.value.map_or_else(|| "unknown".to_owned(), figure)),
         ("threshold", threshold.map_or_else(|| "none".to_owned(), figure)),
         ("unit", rule.unit.to_owned()),
-        ("window", span(rule.window)),
+        ("window", span(window)),
         ("samples", reading.samples.to_string()),
         ("severity", severity.to_owned()),
         ("scope", scope.values().map(String::as_str).collect::<Vec<_>>().join(", ")),

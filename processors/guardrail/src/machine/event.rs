@@ -1,10 +1,15 @@
 //! What can happen, and how it is told from bytes.
 
+use spark_bus_schema::actions::{RestartCommand, RestartDone, ThresholdsCommand};
+use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
+use spark_bus_schema::orders::OrderIntent;
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::{Balances, PriceAnomaly};
-use spark_bus_schema::telemetry::{Call, FeedStatus, Heartbeat};
+use spark_bus_schema::telemetry::{ApiRequests, Call, FeedStatus, Heartbeat};
 use spark_bus_schema::{DecodeError, Kind, Message, decode, subject};
+
+use crate::action::Told;
 
 /// Everything that the guardrail listens to.
 #[derive(Clone, Debug)]
@@ -23,16 +28,22 @@ pub enum Event {
     Balances(Balances),
     /// A price that moved too far.
     Anomaly(PriceAnomaly),
+    /// What was answered over HTTP.
+    Api(ApiRequests),
+    /// Thresholds changed at run time, with the command's sequence in LEDGER.
+    Thresholds(u64, ThresholdsCommand),
     /// A message that somebody could not handle.
     Parked(Parked),
+    /// A command, an answer to one, or an order that a strategy wants.
+    Told(Box<Told>),
 }
 
 impl Event {
-    /// Decodes by subject.
+    /// Decodes by subject; `sequence` is the message's place in its stream.
     ///
     /// # Errors
     /// The bytes are not what the subject carries, or speak of something else than the subject names.
-    pub fn decode(subject: &str, kind: Option<&str>, payload: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(subject: &str, sequence: u64, kind: Option<&str>, payload: &[u8]) -> Result<Self, DecodeError> {
         let is = |pattern| subject::matches(pattern, subject);
         if is(subject::TICKS) {
             let batch: TickBatch = decode(kind, payload)?;
@@ -62,12 +73,58 @@ impl Event {
             let anomaly: PriceAnomaly = decode(kind, payload)?;
             agree(PriceAnomaly::KIND, subject, &subject::anomaly(anomaly.exchange))?;
             Ok(Self::Anomaly(anomaly))
+        } else if is(subject::API_REQUESTS) {
+            let api: ApiRequests = decode(kind, payload)?;
+            agree(ApiRequests::KIND, subject, &subject::api_requests(&api.service))?;
+            Ok(Self::Api(api))
+        } else if is(subject::THRESHOLDS) {
+            Ok(Self::Thresholds(sequence, decode(kind, payload)?))
         } else if is(subject::PARKED_ALL) {
             Ok(Self::Parked(decode(kind, payload)?))
         } else {
-            let what = format!("subject {subject} is none that the guardrail reads");
-            Err(DecodeError::Invalid { kind: Parked::KIND, what })
+            Ok(Self::Told(Box::new(told(subject, sequence, kind, payload)?)))
         }
+    }
+
+    /// Says which one it is of the commands that the guardrail itself gave on its subject, where that matters.
+    #[must_use]
+    pub fn revised(mut self, number: Option<u64>) -> Self {
+        if let Self::Told(told) = &mut self
+            && let Told::Restart { revision, .. } | Told::Rollback { revision, .. } = &mut **told
+        {
+            *revision = number;
+        }
+        self
+    }
+}
+
+fn told(subject: &str, sequence: u64, kind: Option<&str>, payload: &[u8]) -> Result<Told, DecodeError> {
+    let is = |pattern| subject::matches(pattern, subject);
+    if is(subject::INTENTS) {
+        let intent: OrderIntent = decode(kind, payload)?;
+        agree(OrderIntent::KIND, subject, &subject::intent(&intent.order))?;
+        Ok(Told::Intent { strategy: intent.strategy })
+    } else if is(subject::RESTARTS) {
+        let command: RestartCommand = decode(kind, payload)?;
+        agree(RestartCommand::KIND, subject, &subject::restart(&command.service))?;
+        Ok(Told::Restart { sequence, revision: None, command })
+    } else if is(subject::RESTARTED) {
+        let done: RestartDone = decode(kind, payload)?;
+        agree(RestartDone::KIND, subject, &subject::restarted(&done.service))?;
+        Ok(Told::Restarted(done))
+    } else if is(subject::ROLLBACK) {
+        Ok(Told::Rollback { revision: None, command: decode(kind, payload)? })
+    } else if is(subject::LIMITS) {
+        Ok(Told::Limits { sequence, command: decode(kind, payload)? })
+    } else if is(subject::KILL_SWITCH) {
+        Ok(Told::KillSwitch(decode(kind, payload)?))
+    } else if is(subject::STRATEGIES) {
+        let command: StrategyCommand = decode(kind, payload)?;
+        agree(StrategyCommand::KIND, subject, &subject::strategy(&command.strategy))?;
+        Ok(Told::Strategy(command))
+    } else {
+        let what = format!("subject {subject} is none that the guardrail reads");
+        Err(DecodeError::Invalid { kind: Parked::KIND, what })
     }
 }
 

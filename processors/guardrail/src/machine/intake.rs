@@ -1,9 +1,10 @@
 //! From events to samples.
 
+use spark_bus_schema::actions::ThresholdsCommand;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::Balances;
-use spark_bus_schema::telemetry::{Call, FeedState, FeedStatus, Heartbeat, ProcessState, REFRESH};
+use spark_bus_schema::telemetry::{ApiRequests, Call, FeedState, FeedStatus, Heartbeat, ProcessState, REFRESH};
 use spark_bus_schema::{Timestamp, Venue};
 use spark_nats::{Effects, Reject};
 
@@ -40,7 +41,15 @@ impl Guardrail {
                 let held = exchange.prices_held();
                 self.level(at, m::HELD_PRICES, anomaly.exchange, held, out);
             }
+            Event::Api(api) => self.api(at, &api, out)?,
+            Event::Thresholds(sequence, command) => self.change_thresholds(sequence, &command)?,
             Event::Parked(parked) => self.parked(at, &parked, out)?,
+            Event::Told(told) => {
+                if let Some(actions) = &mut self.actions {
+                    actions.learn(at, &told, out);
+                    self.act(at, out);
+                }
+            }
         }
         Ok(())
     }
@@ -105,7 +114,11 @@ impl Guardrail {
 
     fn heartbeat(&mut self, at: Timestamp, beat: &Heartbeat, out: &mut Effects) -> Result<(), Reject> {
         check_label("service", &beat.service)?;
-        if beat.state == ProcessState::Stopping {
+        let goes = beat.state == ProcessState::Stopping;
+        if let Some(actions) = &mut self.actions {
+            actions.heard(at, &beat.service, goes);
+        }
+        if goes {
             // It was told to stop, so it is not missing, unless a rule expects it to be there.
             let gone = |scope: &std::collections::BTreeMap<String, String>| scope.get("service") == Some(&beat.service);
             self.forget(at, m::HEARTBEATS, gone, out);
@@ -176,6 +189,69 @@ impl Guardrail {
         }
         let assets = u32::try_from(balances.balances.len()).map_or(f64::MAX, f64::from);
         self.level(at, m::PORTFOLIO_ASSETS, exchange, assets, out);
+    }
+
+    fn api(&mut self, at: Timestamp, api: &ApiRequests, out: &mut Effects) -> Result<(), Reject> {
+        check_label("service", &api.service)?;
+        let labels = [("service", api.service.as_str())];
+        let latencies = api.latencies_us.iter().map(|latency| Sample::Value(i64::from(*latency)));
+        self.sample(at, m::API_LATENCY, &labels, latencies, out);
+        let all = api.statuses.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+        let failed = api.statuses.range(500..).fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
+        self.one(at, m::API_REQUESTS, &labels, Sample::Outcomes { all, failed }, out);
+        Ok(())
+    }
+
+    fn change_thresholds(&mut self, sequence: u64, command: &ThresholdsCommand) -> Result<(), Reject> {
+        if self.thresholds.knows(sequence, command) {
+            return Ok(());
+        }
+        self.take_thresholds(command).map_err(refusal)?;
+        self.put_thresholds_in_force();
+        Ok(())
+    }
+
+    fn take_thresholds(&mut self, command: &ThresholdsCommand) -> Result<(), String> {
+        let trackers = &self.trackers;
+        let known: Vec<&str> = trackers.iter().map(|tracker| tracker.rule.id.as_str()).collect();
+        let rule = |id: &str| trackers.iter().map(|tracker| &tracker.rule).find(|rule| rule.id == id);
+        self.thresholds.command(command, rule, &known)
+    }
+
+    pub(super) fn put_thresholds_in_force(&mut self) {
+        for tracker in &mut self.trackers {
+            tracker.put_in_force(self.thresholds.of(&tracker.rule.id));
+        }
+    }
+
+    /// Takes in commands that were stored before this run reads its inputs, oldest first, each with its sequence in
+    /// LEDGER, when the own state is lost. What cannot be was parked then and is passed over now.
+    pub fn seed_thresholds(&mut self, commands: impl IntoIterator<Item = (u64, ThresholdsCommand)>) {
+        for (sequence, command) in commands {
+            let _parked_before = self.take_thresholds(&command);
+            self.thresholds.seeded_through(sequence, command.at);
+        }
+        self.put_thresholds_in_force();
+    }
+
+    /// One sentence for each threshold that was changed at run time: what is in force, and what the file says.
+    #[must_use]
+    pub fn thresholds_told(&self) -> Vec<String> {
+        let rules = || self.trackers.iter().map(|tracker| &tracker.rule);
+        self.thresholds.told(|id| rules().find(|rule| rule.id == id))
+    }
+
+    /// Takes in one sample of a metric, as if a message had brought it. For rules that are tested without messages.
+    pub fn observe(&mut self, at: Timestamp, metric: Metric, labels: Labels<'_>, sample: Sample, out: &mut Effects) {
+        let at = self.hear(at, out);
+        self.one(at, metric, labels, sample, out);
+    }
+
+    /// Time goes on and messages come, though none that a rule looks at.
+    pub fn hear(&mut self, at: Timestamp, out: &mut Effects) -> Timestamp {
+        let at = self.advance(at, out);
+        self.heard_at = at;
+        at
     }
 
     fn parked(&mut self, at: Timestamp, parked: &Parked, out: &mut Effects) -> Result<(), Reject> {

@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use spark_bus_schema::actions::Action;
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
 use spark_bus_schema::telemetry::Windows;
-use spark_bus_schema::{DecodeError, Timestamp, Venue, subject};
+use spark_bus_schema::{DecodeError, Timestamp, Venue, header, subject};
 use spark_nats::{Delivery, Effects, Input, Machine, Reject};
 
+use crate::action::{Actions, Policy, Told};
 use crate::rule::Rules;
 
 mod book;
 mod event;
 mod exchanges;
 mod intake;
+mod judge;
 mod markets;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod thresholds;
 mod tracker;
 
 pub use event::Event;
@@ -26,6 +30,7 @@ pub use markets::Market;
 use book::Book;
 use exchanges::Exchanges;
 use markets::Markets;
+use thresholds::Thresholds;
 use tracker::Tracker;
 
 /// `telemetry.windows` goes out at multiples of this.
@@ -48,6 +53,7 @@ pub struct Guardrail {
     trackers: Vec<Tracker>,
     markets: Markets,
     exchanges: Exchanges,
+    thresholds: Thresholds,
     book: Book,
     now: Timestamp,
     /// When the last message came.
@@ -55,6 +61,10 @@ pub struct Guardrail {
     /// Whether expected scopes exist and orphaned alerts are closed; done at the first event of a run.
     begun: bool,
     refused: u64,
+    /// None: it only watches.
+    actions: Option<Box<Actions>>,
+    /// Alerts told when it was last decided what is done.
+    acted_on: u64,
 }
 
 impl Guardrail {
@@ -65,12 +75,45 @@ impl Guardrail {
             trackers: rules.iter().cloned().map(Tracker::new).collect(),
             markets: Markets::default(),
             exchanges: Exchanges::default(),
+            thresholds: Thresholds::default(),
             book: Book::default(),
             now: Timestamp::ZERO,
             heard_at: Timestamp::ZERO,
             begun: false,
             refused: 0,
+            actions: None,
+            acted_on: 0,
         }
+    }
+
+    /// It acts on criticals, too. Without this it only watches and tells.
+    #[must_use]
+    pub fn acting(mut self, policy: Policy) -> Self {
+        self.actions = Some(Box::new(Actions::new(policy)));
+        self
+    }
+
+    /// What it does about criticals, where it does anything.
+    #[must_use]
+    pub fn actions(&self) -> Option<&Actions> {
+        self.actions.as_deref()
+    }
+
+    /// Tells what the broker holds as the last message of each subject that concerns acting, and that nothing may be asked
+    /// for before `now`. A state that is loaded afterwards replaces what was learnt from it.
+    pub fn seed_actions(&mut self, now: Timestamp, last: &[Told], told: impl IntoIterator<Item = Action>) {
+        if let Some(actions) = &mut self.actions {
+            actions.seed(now, last, told);
+            actions.act_from(now);
+        }
+    }
+
+    /// Decides what is done, when anything may have changed that.
+    fn act(&mut self, at: Timestamp, effects: &mut Effects) {
+        let Some(actions) = &mut self.actions else { return };
+        let criticals = self.trackers.iter_mut().flat_map(|tracker| tracker.criticals(at, &self.book)).collect();
+        actions.step(at, criticals, effects);
+        self.acted_on = self.book.told;
     }
 
     /// A guardrail with the built-in rules.
@@ -185,17 +228,40 @@ impl Machine for Guardrail {
     const INPUTS: &'static [Input] = &[
         Input {
             stream: subject::FEED,
-            subjects: &[subject::TICKS, subject::QUOTES, subject::CALLS, subject::HEARTBEATS, subject::FEED_STATUS],
+            subjects: &[
+                subject::TICKS,
+                subject::QUOTES,
+                subject::CALLS,
+                subject::HEARTBEATS,
+                subject::FEED_STATUS,
+                subject::API_REQUESTS,
+            ],
         },
-        Input { stream: subject::LEDGER, subjects: &[subject::BALANCES, subject::ANOMALIES] },
+        Input {
+            stream: subject::LEDGER,
+            subjects: &[
+                subject::BALANCES,
+                subject::ANOMALIES,
+                subject::THRESHOLDS,
+                subject::INTENTS,
+                subject::RESTARTS,
+                subject::RESTARTED,
+                subject::ROLLBACK,
+                subject::LIMITS,
+                subject::KILL_SWITCH,
+                subject::STRATEGIES,
+            ],
+        },
         Input { stream: subject::PARKED, subjects: &[subject::PARKED_ALL] },
     ];
     const STEP: Duration = Duration::from_millis(100);
-    // The longest built-in window and `for` are an hour or less; every 100 ms of older history would be judged for nothing.
+    // Nearly every built-in window and `for` is an hour or less; the few longer ones begin with an hour of what there is.
+    // Every 100 ms of older history would be judged for them alone.
     const HISTORY: Option<Duration> = Some(Duration::from_secs(3600));
 
     fn decode(delivery: &Delivery) -> Result<Event, DecodeError> {
-        Event::decode(&delivery.subject, delivery.kind.as_deref(), &delivery.payload)
+        let event = Event::decode(&delivery.subject, delivery.sequence, delivery.kind.as_deref(), &delivery.payload)?;
+        Ok(event.revised(delivery.header(header::REVISION).and_then(|text| text.parse().ok())))
     }
 
     fn apply(&mut self, at: Timestamp, event: Event, effects: &mut Effects) -> Result<(), Reject> {
@@ -204,9 +270,16 @@ impl Machine for Guardrail {
             // The whole system was off, or the broker was: that silence says nothing about the exchanges.
             let instances = self.trackers.iter_mut().flat_map(|tracker| tracker.instances.values_mut());
             instances.for_each(|instance| instance.window.resume(at));
+            if let Some(actions) = &mut self.actions {
+                actions.resume(at);
+            }
         }
         self.heard_at = at;
-        self.take_in(at, event, effects)
+        self.take_in(at, event, effects)?;
+        if self.acted_on != self.book.told {
+            self.act(at, effects);
+        }
+        Ok(())
     }
 
     fn tick(&mut self, at: Timestamp, effects: &mut Effects) {
@@ -227,6 +300,7 @@ impl Machine for Guardrail {
                 .map(|instance| (instance.status.state, instance.status.severity))
         };
         self.book.settle(at, current, effects);
+        self.act(at, effects);
         if boundary.as_nanos().rem_euclid(WINDOWS_EVERY_NS) == 0 {
             effects.publish(subject::WINDOWS.to_owned(), &self.windows(at));
         }

@@ -9,11 +9,13 @@ use super::Guardrail;
 use super::book::Book;
 use super::exchanges::Exchanges;
 use super::markets::Markets;
+use super::thresholds::Thresholds;
+use crate::action;
 use crate::alert::Status;
 use crate::window;
 
 /// Rises when the layout below changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct SavedInstance {
@@ -37,8 +39,10 @@ struct StateRef<'a> {
     rules: Vec<SavedRule>,
     markets: &'a Markets,
     exchanges: &'a Exchanges,
+    thresholds: &'a Thresholds,
     book: &'a Book,
     refused: u64,
+    actions: Option<&'a action::State>,
 }
 
 #[derive(Deserialize)]
@@ -50,8 +54,12 @@ struct State {
     rules: Vec<SavedRule>,
     markets: Markets,
     exchanges: Exchanges,
+    thresholds: Thresholds,
     book: Book,
     refused: u64,
+    /// States of builds that did not act have none.
+    #[serde(default)]
+    actions: Option<action::State>,
 }
 
 impl Guardrail {
@@ -77,10 +85,12 @@ impl Guardrail {
             rules: rules.collect(),
             markets: &self.markets,
             exchanges: &self.exchanges,
+            thresholds: &self.thresholds,
             book: &self.book,
             refused: self.refused,
+            actions: self.actions.as_ref().map(|actions| actions.state()),
         };
-        rmp_serde::to_vec(&state).expect("writing to memory cannot fail and every map has string keys")
+        rmp_serde::to_vec(&state).expect("writing to memory cannot fail and every key can be written")
     }
 
     /// Takes over saved bytes; call it on a guardrail fresh from its rules. A rule that is no longer the same, by its
@@ -107,6 +117,11 @@ impl Guardrail {
         (self.now, self.heard_at, self.refused) = (state.now, state.heard_at, state.refused);
         (self.markets, self.exchanges) = (state.markets, state.exchanges);
         self.book.replace(state.book);
+        if let (Some(actions), Some(saved)) = (&mut self.actions, state.actions) {
+            actions.replace(saved);
+        }
+        self.thresholds = state.thresholds;
+        self.put_thresholds_in_force();
         self.begun = false;
         Ok(())
     }

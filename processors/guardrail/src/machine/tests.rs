@@ -496,7 +496,7 @@ fn a_damaged_or_foreign_state_is_named() {
         assert!(error.contains(part), "{error}");
     };
     check(&mut guardrail, &[], "damaged");
-    check(&mut guardrail, &[0x97, 99], "layout 99, this build reads 1");
+    check(&mut guardrail, &[0x97, 99], "layout 99, this build reads");
     let good = guardrail.save();
     check(&mut guardrail, &good[..good.len() / 2], "damaged");
 }

@@ -1,16 +1,23 @@
 //! One rule at work: its scopes, each with a window and an alert status.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use spark_bus_schema::Timestamp;
+use spark_bus_schema::actions::Evidence;
+use spark_bus_schema::alerts::{AlertState, Severity};
 use spark_bus_schema::telemetry::WindowValue;
 use spark_nats::Effects;
 
 use super::SCOPES_MAX;
 use super::book::Book;
-use crate::alert::{self, Observation, Status, Transition};
+use super::judge;
+use super::thresholds::{Changed, in_force};
+use crate::action::Critical;
+use crate::alert::{self, Limits, Status};
 use crate::rule::Rule;
-use crate::window::{Reading, Sample, Window};
+use crate::rule::metric::HEARTBEATS;
+use crate::window::{Sample, Window};
 
 /// Labels of one sample.
 pub type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -20,6 +27,8 @@ pub struct Instance {
     pub scope: BTreeMap<String, String>,
     pub window: Window,
     pub status: Status,
+    /// In force here: the rule's, with what was changed at run time.
+    pub limits: Limits,
     /// Named in the rule's `expect`: never forgotten.
     pub expected: bool,
 }
@@ -30,6 +39,8 @@ pub struct Tracker {
     pub fingerprint: u64,
     /// By the values of the scope's labels, joined.
     pub instances: BTreeMap<String, Instance>,
+    /// Thresholds changed at run time, by scope.
+    changed: BTreeMap<BTreeMap<String, String>, Changed>,
     key: String,
 }
 
@@ -38,7 +49,15 @@ const SEPARATOR: char = '\u{1f}';
 
 impl Tracker {
     pub fn new(rule: Rule) -> Self {
-        Self { fingerprint: rule.fingerprint(), rule, instances: BTreeMap::new(), key: String::new() }
+        Self { fingerprint: rule.fingerprint(), rule, instances: BTreeMap::new(), changed: BTreeMap::new(), key: String::new() }
+    }
+
+    /// Puts thresholds in force in every scope, also in those that are still to come.
+    pub fn put_in_force(&mut self, changed: BTreeMap<BTreeMap<String, String>, Changed>) {
+        self.changed = changed;
+        for instance in self.instances.values_mut() {
+            instance.limits = in_force(&self.rule, &self.changed, &instance.scope);
+        }
     }
 
     /// Makes the scopes that the rule wants to see from the beginning. A rule without scope labels has one scope.
@@ -59,6 +78,7 @@ impl Tracker {
         let key = scope.values().map(String::as_str).collect::<Vec<_>>().join(&SEPARATOR.to_string());
         let window = || Window::new(self.rule.aggregation, self.rule.window);
         self.instances.entry(key).or_insert_with(|| Instance {
+            limits: in_force(&self.rule, &self.changed, &scope),
             scope,
             window: window(),
             status: Status::default(),
@@ -130,49 +150,63 @@ impl Tracker {
         });
     }
 
+    /// Every scope that is critical now.
+    pub fn criticals<'a>(&'a mut self, at: Timestamp, book: &'a Book) -> impl Iterator<Item = Critical> + 'a {
+        let rule = &self.rule;
+        let is_critical = |status: &Status| {
+            matches!(status.state, AlertState::Firing | AlertState::NoData) && status.severity == Some(Severity::Critical)
+        };
+        self.instances.iter_mut().filter(move |(_, instance)| is_critical(&instance.status)).map(move |(scope_key, instance)| {
+            let evidence = Evidence {
+                alert: rule.alert.clone(),
+                scope: instance.scope.clone(),
+                severity: Severity::Critical,
+                value: judge::read(rule, &mut instance.window, at, Severity::Critical).value,
+                threshold: instance.limits.critical.map(|limit| limit.threshold),
+                unit: rule.unit.to_owned(),
+                since: at,
+                revision: book.revision(&rule.alert, &instance.scope),
+            };
+            let missing = if rule.metric == HEARTBEATS { instance.scope.get("service").cloned() } else { None };
+            let key = format!("{}{SEPARATOR}{scope_key}", rule.id);
+            Critical { key, evidence, restart: rule.restart_in(&instance.scope), missing }
+        })
+    }
+
     /// The current values, for people and charts.
     pub fn values(&mut self, at: Timestamp) -> impl Iterator<Item = WindowValue> + '_ {
         let rule = &self.rule;
         self.instances.values_mut().map(move |instance| {
-            let reading = read(rule, instance, at);
+            let reading = judge::shown(rule, &instance.limits, &mut instance.window, at);
             WindowValue {
                 rule: rule.id.clone(),
                 metric: rule.metric.name.to_owned(),
                 scope: instance.scope.clone(),
                 value: reading.value,
                 samples: reading.samples,
-                window_ms: window_ms(rule),
+                window_ms: millis(rule.window),
                 unit: rule.unit.to_owned(),
-                warning: rule.limits.warning.map(|limit| limit.threshold),
-                critical: rule.limits.critical.map(|limit| limit.threshold),
+                warning: instance.limits.warning.map(|limit| limit.threshold),
+                critical: instance.limits.critical.map(|limit| limit.threshold),
                 state: instance.status.state,
             }
         })
     }
 }
 
-pub fn window_ms(rule: &Rule) -> u64 {
-    u64::try_from(rule.window.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn read(rule: &Rule, instance: &mut Instance, at: Timestamp) -> Reading {
-    let raw = instance.window.read(at);
-    Reading { value: raw.value.map(|value| rule.in_unit(value)).filter(|value| value.is_finite()), samples: raw.samples }
+pub fn millis(window: Duration) -> u64 {
+    u64::try_from(window.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn judge(rule: &Rule, instance: &mut Instance, at: Timestamp, book: &mut Book, out: &mut Effects) {
     if !rule.limits.decide() {
         return;
     }
-    let reading = read(rule, instance, at);
-    let seen = match reading.value {
-        Some(value) if reading.samples >= rule.min_samples => Observation::Value(value),
-        _ => Observation::NoData,
-    };
-    let transition: Option<Transition>;
-    (instance.status, transition) = alert::next(instance.status, &rule.limits, at, seen);
+    let judged = judge::judge(rule, &instance.limits, &mut instance.window, at);
+    let (status, transition) = alert::next(instance.status, &judged.limits, at, judged.seen);
+    instance.status = status;
     if let Some(transition) = transition {
-        let value = if seen == Observation::NoData { Reading { value: None, ..reading } } else { reading };
-        book.say(rule, &instance.scope, at, &transition, value, out);
+        let reading = judged.reading(transition.severity);
+        book.say(rule, &instance.limits, &instance.scope, at, &transition, reading, out);
     }
 }
