@@ -58,7 +58,10 @@ pub enum Error {
 /// [`Error`]; a broker that is away is waited for and is none.
 pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     let recorder = Recorder::open(&service.data_dir.join(DATABASE))?;
-    Recording::new(&service, &config, recorder).run().await
+    let background = crate::background::start(&service, &config);
+    let result = Recording::new(&service, &config, recorder).run().await;
+    background.abort();
+    result
 }
 
 /// The folder for written reports, `<data>/reports`, beside the process's own.

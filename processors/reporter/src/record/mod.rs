@@ -14,6 +14,7 @@ use rusqlite::{Transaction, TransactionBehavior, params};
 use spark_bus_schema::Timestamp;
 use spark_nats::{Cursor, Delivery};
 
+pub(crate) use entry::json;
 pub use entry::{Entry, decode};
 pub use retention::{Keep, ROWS_PER_PASS};
 
