@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use day::SmokeArgs;
+use day::{EvidenceArgs, RunbookArgs, SmokeArgs};
 use trading::{KillArgs, LimitsCommand, OrderArgs, OrderCommand, OrdersArgs, ResumeArgs, StrategyArgs, WhatifArgs};
 
 /// Exit codes, shown at the end of `--help`.
@@ -180,6 +180,14 @@ pub enum Command {
         spark restart nats-server --reason \"new configuration\" --json\n\
         Exit code 1 when it is refused, or when the process does not come back.")]
     Restart(RestartArgs),
+    /// Writes a ZIP of everything that shows what happened, with the hash of each part; or checks such a file.
+    #[command(after_help = "Examples:\n  spark evidence\n  spark evidence --window 7d --out incident.zip\n  \
+        spark evidence verify incident.zip\nExit codes of verify: 0 as written, 1 changed, 2 cannot be opened.")]
+    Evidence(EvidenceArgs),
+    /// Prints the runbook that follows from the dashboards: panel, query, SLO, checks, actions.
+    #[command(after_help = "Examples:\n  spark runbook\n  spark runbook --out RUNBOOK.md\n  \
+        spark runbook --dashboard my-dashboard.json --check")]
+    Runbook(RunbookArgs),
     /// Sets the circuit breaker of an exchange by hand.
     #[command(
         after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""
@@ -187,7 +195,7 @@ pub enum Command {
     Breaker(BreakerArgs),
     /// Writes keys and the broker's configuration for processes that run elsewhere (containers, other machines).
     #[command(
-        after_help = "Examples:\n  spark setup --dir deploy\n  spark setup --dir deploy --listen 10.0.0.5:4222 --store /var/lib/nats"
+        after_help = "Examples:\n  spark setup --dir deploy\n  spark setup --dir deploy --listen 10.0.0.5:4222 --store /var/lib/nats\n  spark setup --dir deploy --cluster nats-1,nats-2,nats-3"
     )]
     Setup(SetupArgs),
     /// Compares the broker's streams with what Spark declares; creates and updates them with --apply.
@@ -362,6 +370,12 @@ pub struct SetupArgs {
     /// The broker's store, as the broker sees it.
     #[arg(long, value_name = "DIR", default_value = "/data/nats")]
     pub store: PathBuf,
+    /// A cluster: writes `<NAME>.conf` for each node instead, all with the same users. The others reach a node at NAME:6222.
+    #[arg(long, value_name = "NAME[=HOST:PORT],…", value_delimiter = ',', value_parser = spark_nats::server::Node::parse)]
+    pub cluster: Vec<spark_nats::server::Node>,
+    /// Where a node listens for the others.
+    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:6222", requires = "cluster")]
+    pub cluster_listen: String,
 }
 
 /// `spark topology`.
@@ -370,9 +384,9 @@ pub struct TopologyArgs {
     /// Create what is missing and update what differs.
     #[arg(long)]
     pub apply: bool,
-    /// Copies of each message in a cluster.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
-    pub replicas: u8,
+    /// Copies of each message in a cluster; without it the ones of `[nats] replicas`, which is 1 unless set.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub replicas: Option<u8>,
 }
 
 /// `spark audit …`.

@@ -190,14 +190,15 @@ fn config(declared: &Declared, settings: Settings) -> Config {
         discard: if declared.deny_delete { DiscardPolicy::New } else { DiscardPolicy::Old },
         retention: if declared.work_queue { RetentionPolicy::WorkQueue } else { RetentionPolicy::Limits },
         storage: StorageType::File,
-        // Asynchronous persistence and replication exclude each other in the broker.
-        num_replicas: if declared.persist_async { 1 } else { settings.replicas },
+        num_replicas: settings.replicas,
         duplicate_window: settings.duplicate_window,
         deny_delete: declared.deny_delete,
         deny_purge: declared.deny_delete,
         allow_direct: true,
         allow_rollup: declared.last_per_subject,
-        persist_mode: declared.persist_async.then_some(PersistenceMode::Async),
+        // Asynchronous persistence and replication exclude each other in the broker. In a cluster the copies count for more: on
+        // one node alone FEED would be gone with that node, and with it every heartbeat and tick.
+        persist_mode: (declared.persist_async && settings.replicas == 1).then_some(PersistenceMode::Async),
         ..Default::default()
     }
 }

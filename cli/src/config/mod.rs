@@ -1,6 +1,7 @@
 //! One `spark.toml` for everything: a section a process, the environment on top, every mistake named at once.
 
 mod problem;
+mod secrets;
 mod section;
 mod sources;
 
@@ -52,6 +53,8 @@ pub struct Nats {
     /// How long the broker remembers message ids, ms, where `spark up` makes the streams (default 120000, 100 to 3600000).
     /// Nothing depends on it: effects have natural keys.
     pub duplicate_window_ms: Option<u64>,
+    /// Copies of each message (default 1, 1 to 5; a cluster of three nodes has 3).
+    pub replicas: Option<u8>,
 }
 
 impl Nats {
@@ -60,7 +63,7 @@ impl Nats {
     pub fn topology(&self) -> Settings {
         let default = Settings::default();
         let window = self.duplicate_window_ms.map_or(default.duplicate_window, Duration::from_millis);
-        Settings { duplicate_window: window, ..default }
+        Settings { replicas: self.replicas.map_or(default.replicas, usize::from), duplicate_window: window }
     }
 
     fn validate(&self) -> Vec<String> {
@@ -72,6 +75,9 @@ impl Nats {
         }
         if let Some(window) = self.duplicate_window_ms.filter(|window| !(100..=3_600_000).contains(window)) {
             wrong.push(format!("duplicate_window_ms = {window}: must be 100 to 3600000, e.g. 120000"));
+        }
+        if let Some(replicas) = self.replicas.filter(|replicas| !(1..=5).contains(replicas)) {
+            wrong.push(format!("replicas = {replicas}: must be 1 to 5, e.g. 3 in a cluster of three nodes"));
         }
         for (key, path) in [("seed_file", &self.seed_file), ("creds_file", &self.creds_file)] {
             if let Some(path) = path.as_ref().filter(|path| !path.is_file()) {
@@ -198,7 +204,7 @@ impl Config {
             supervisor: check.section("supervisor", Supervisor::validate),
             feed: check.section("feed", |feed: &spark_feed::Config| feed.validate_with(&instruments)),
             portfolio: check.section("portfolio", spark_portfolio::Config::validate),
-            guardrail: check.section("guardrail", |_: &spark_guardrail::Config| Vec::new()),
+            guardrail: check.section("guardrail", spark_guardrail::Config::validate_actions),
             auditor: check.section("auditor", spark_auditor::Config::validate),
             risk: check.section("risk", spark_risk::Config::validate),
             executor: check.section("executor", spark_executor::Config::validate),
@@ -268,6 +274,7 @@ fn without_secrets(key: &str, value: serde_json::Value) -> serde_json::Value {
         ),
         Value::Array(items) => items.into_iter().map(|item| without_secrets(key, item)).collect(),
         Value::String(_) if is_secret(key) => Value::from("(hidden)"),
+        Value::String(text) => Value::from(secrets::without_password(&text)),
         other => other,
     }
 }

@@ -14,7 +14,8 @@ use crate::system;
 /// Exit 1 when streams differ and `--apply` is not given; 69 without a broker or rights.
 pub fn run(arguments: &TopologyArgs, global: &Global) -> Result<(), Failure> {
     let config = Config::load(global.config.as_deref())?;
-    let settings = Settings { replicas: usize::from(arguments.replicas), ..config.nats.topology() };
+    let configured = config.nats.topology();
+    let settings = Settings { replicas: arguments.replicas.map_or(configured.replicas, usize::from), ..configured };
     system::block_on(async {
         let bus = system::connect_as("supervisor", global, &config).await?;
         if arguments.apply {

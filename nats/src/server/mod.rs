@@ -1,5 +1,6 @@
 //! The broker itself: finding or fetching the pinned version, its configuration, its command line.
 
+mod cluster;
 mod obtain;
 
 use std::io;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+pub use cluster::{Cluster, Node};
 pub use obtain::{VERSION, obtain};
 
 use crate::error::Error;
@@ -71,12 +73,17 @@ impl Setup {
 /// The text of `nats-server.conf`: addresses as `host:port`, the store's folder, and who may do what (none: everybody).
 #[must_use]
 pub fn configuration(listen: &str, monitor: &str, store: &Path, identities: Option<&Identities>) -> String {
+    fill("spark", listen, monitor, store, "", identities)
+}
+
+/// `server.conf` with its gaps filled.
+fn fill(name: &str, listen: &str, monitor: &str, store: &Path, cluster: &str, identities: Option<&Identities>) -> String {
     include_str!("../../server.conf")
-        .replace("{{server_name}}", "spark")
+        .replace("{{server_name}}", name)
         .replace("{{listen}}", listen)
         .replace("{{monitor}}", monitor)
         .replace("{{store_dir}}", &quoted(store))
-        .replace("{{cluster}}", "")
+        .replace("{{cluster}}", cluster)
         .replace("{{authorization}}", &identities.map(Identities::authorization).unwrap_or_default())
 }
 
