@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::body::Bytes;
+use spark_bus_schema::actions::{RestartCommand, ThresholdsCommand};
 use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
+use spark_bus_schema::notify::Silence;
 use spark_bus_schema::{Timestamp, subject};
 use spark_nats::{Bus, Meta, PublishError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
+use crate::confirm::Confirmations;
 use crate::event::{Event, Unreadable};
 use crate::http::limit::Limiter;
-use crate::http::metrics::HttpMetrics;
 use crate::latency::TickLatency;
 use crate::record::Record;
+use crate::requests::Requests;
 use crate::stream::Hub;
 use crate::token::OperatorToken;
 use crate::view::{Change, View};
@@ -49,6 +52,12 @@ pub enum Outgoing {
     Strategy(StrategyCommand),
     /// A halt is lifted.
     Resume(ResumeCommand),
+    /// A process is to be restarted.
+    Restart(Box<RestartCommand>),
+    /// Other thresholds.
+    Thresholds(Box<ThresholdsCommand>),
+    /// Nobody is told about some alerts for a time.
+    Silence(Box<Silence>),
 }
 
 impl Outgoing {
@@ -62,6 +71,9 @@ impl Outgoing {
             Self::Cancel(command) => subject::cancel(&command.order),
             Self::Strategy(command) => subject::strategy(&command.strategy),
             Self::Resume(_) => subject::RESUME.to_owned(),
+            Self::Restart(command) => subject::restart(&command.service),
+            Self::Thresholds(_) => subject::THRESHOLDS.to_owned(),
+            Self::Silence(silence) => subject::silence(&silence.id),
         }
     }
 
@@ -74,6 +86,9 @@ impl Outgoing {
             Self::Cancel(command) => bus.publish(&on, command, Meta::default()).await,
             Self::Strategy(command) => bus.publish(&on, command, Meta::default()).await,
             Self::Resume(command) => bus.publish(&on, command, Meta::default()).await,
+            Self::Restart(command) => bus.publish(&on, command.as_ref(), Meta::default()).await,
+            Self::Thresholds(command) => bus.publish(&on, command.as_ref(), Meta::default()).await,
+            Self::Silence(silence) => bus.publish(&on, silence.as_ref(), Meta::default()).await,
         }
     }
 }
@@ -90,10 +105,11 @@ pub struct App {
     pub hub: Hub,
     pub(crate) token: Option<OperatorToken>,
     pub(crate) limiter: Limiter,
-    pub(crate) http: HttpMetrics,
+    pub(crate) http: Requests,
     pub(crate) tick_latency: TickLatency,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) waiters: Waiters,
+    pub(crate) confirmations: Confirmations,
     bus: OnceLock<Bus>,
     chain: OnceLock<ChainHashes>,
     view: RwLock<View>,
@@ -114,10 +130,11 @@ impl App {
             hub: Hub::default(),
             token,
             limiter: Limiter::new(&config),
-            http: HttpMetrics::default(),
+            http: Requests::default(),
             tick_latency: TickLatency::new(now),
             commands,
             waiters: Waiters::default(),
+            confirmations: Confirmations::default(),
             bus: OnceLock::new(),
             chain: OnceLock::new(),
             view: RwLock::new(View::new(now, config.limits())),
@@ -206,8 +223,9 @@ impl App {
             };
             match change {
                 Change::Alert(key) => {
-                    if let Some(alert) = view.alerts.get(&key) {
-                        self.hub.send("alert", alert);
+                    let row = view.alerts.get(&key).map(|alert| view.alert_rows([alert], at));
+                    if let Some(row) = row.iter().flatten().next() {
+                        self.hub.send("alert", row);
                     }
                 }
                 Change::Portfolio => portfolio_changed = true,

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use spark_bus_schema::Venue;
 
 use crate::view::Limits;
 
@@ -19,6 +20,8 @@ pub struct Config {
     pub demo: bool,
     /// Processes that must be up; one that is not makes the status `DEGRADED`.
     pub expected: Vec<String>,
+    /// Exchanges whose calls and errors are told in `/metrics` from the beginning, with zeros before the first call.
+    pub exchanges: Vec<Venue>,
     /// File with the token for commands, one line, at least 16 characters. Without it, and without the environment
     /// variable `SPARK_OPERATOR_TOKEN`, commands are refused.
     pub operator_token_file: Option<PathBuf>,
@@ -57,6 +60,7 @@ impl Default for Config {
             ]
             .map(str::to_owned)
             .to_vec(),
+            exchanges: vec![Venue::Binance, Venue::Btcturk],
             operator_token_file: None,
             rate_per_second: 10,
             rate_burst: 20,

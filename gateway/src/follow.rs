@@ -24,6 +24,10 @@ const ALERTS_BACK: Duration = Duration::from_secs(24 * 3_600);
 const END_INTERVAL: Duration = Duration::from_millis(100);
 /// The broker is asked this often how many messages are parked.
 const PARKED_INTERVAL: Duration = Duration::from_secs(2);
+/// Above so many parked messages they are not counted by process: each has a subject of its own.
+const PARKED_COUNTED_MAX: u64 = 5_000;
+/// The broker is asked this often about streams and their readers.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Follows everything until told to stop. Needs no broker to begin with.
 pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: CancellationToken) {
@@ -102,6 +106,7 @@ pub(crate) async fn connection(app: Arc<App>, bus: Bus, shutdown: CancellationTo
 
 /// Asks how many messages are parked. Counting arrivals would not do: an operator takes messages out again.
 pub(crate) async fn parked_count(app: Arc<App>, bus: Bus, shutdown: CancellationToken) {
+    let mut counted = None;
     let mut ticks = tokio::time::interval(PARKED_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -112,9 +117,44 @@ pub(crate) async fn parked_count(app: Arc<App>, bus: Bus, shutdown: Cancellation
         if !bus.is_connected() {
             continue;
         }
-        match bus.message_count(subject::PARKED).await {
-            Ok(count) => app.view_mut().set_parked_count(count),
-            Err(error) => tracing::debug!(%error, "count parked messages"),
+        let figures = match bus.stream_figures(subject::PARKED).await {
+            Ok(figures) => figures,
+            Err(error) => {
+                tracing::debug!(%error, "count parked messages");
+                continue;
+            }
+        };
+        app.view_mut().set_parked_count(figures.messages);
+        if counted.as_ref() == Some(&figures) || figures.messages > PARKED_COUNTED_MAX {
+            continue;
+        }
+        match bus.subject_counts(subject::PARKED, subject::PARKED_ALL).await {
+            Ok(counts) => {
+                app.view_mut().bus.set_parked(&counts);
+                counted = Some(figures);
+            }
+            Err(error) => tracing::debug!(%error, "count parked messages by process"),
+        }
+    }
+}
+
+/// Asks how full the streams are and how far their readers have come: a few requests each time, whatever the load.
+pub(crate) async fn watch(app: Arc<App>, bus: Bus, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if !bus.is_connected() {
+            continue;
+        }
+        for stream in [subject::FEED, subject::LEDGER, subject::PARKED] {
+            match tokio::join!(bus.stream_figures(stream), bus.consumers(stream)) {
+                (Ok(figures), Ok(consumers)) => app.view_mut().bus.set(stream, figures, consumers),
+                (Err(error), _) | (_, Err(error)) => tracing::debug!(%error, "look at a stream"),
+            }
         }
     }
 }

@@ -5,13 +5,14 @@
 //! no exchange and keeps no state: what it shows is read from the streams again at every start. Reading works, and says `DEGRADED`, with any process or the broker down.
 //!
 //! Read in this order: [`event`] and [`record`] (what comes in), [`view`] (the picture, pure), [`render`] (the picture as JSON),
-//! [`stream`] (live events), [`latency`] (from the socket to here), [`http`] (routes and limits), [`desk`] (an order's
+//! [`stream`] (live events), [`latency`] (from the socket to here), [`requests`] (what was answered), [`http`] (routes and limits), [`desk`] (an order's
 //! way into the LEDGER and back), [`app`] (what tasks share),
 //! `follow` (the wiring to the bus).
 
 pub mod app;
 pub mod changes;
 mod config;
+pub mod confirm;
 pub mod desk;
 mod error;
 pub mod event;
@@ -21,6 +22,7 @@ pub mod latency;
 pub mod number;
 pub mod record;
 pub mod render;
+pub mod requests;
 pub mod stream;
 mod token;
 pub mod view;
@@ -78,7 +80,9 @@ async fn serve_with(listener: TcpListener, service: Service, config: Config, cha
         stream::pulse(Arc::clone(&app), shutdown.clone()),
         follow::follow(Arc::clone(&app), bus.clone(), service.status.clone(), shutdown.clone()),
         follow::connection(Arc::clone(&app), bus.clone(), shutdown.clone()),
-        follow::parked_count(app, bus.clone(), shutdown.clone()),
+        follow::parked_count(Arc::clone(&app), bus.clone(), shutdown.clone()),
+        follow::watch(Arc::clone(&app), bus.clone(), shutdown.clone()),
+        requests::publish(app, bus.clone(), shutdown.clone()),
         follow::commands(receiver, bus, shutdown),
     );
     Ok(())

@@ -1,17 +1,20 @@
 //! What the view reads from the LEDGER about orders: each message with its place, in the ledger's own order.
 
 use bytes::Bytes;
+use spark_bus_schema::actions::{Action, RestartCommand, RestartDone, RollbackCommand, ThresholdsCommand};
 use spark_bus_schema::alerts::Alert;
 use spark_bus_schema::audit::{AuditAnchor, AuditDamage, AuditVerified};
 use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
+use spark_bus_schema::notify::{Delivery, Notification, Silence};
 use spark_bus_schema::orders::{Epoch, OrderEvent, OrderIntent, Reconciliation};
 use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::smoke::Smoke;
 use spark_bus_schema::{decode, subject};
 
 use crate::event::Unreadable;
 
 /// Subjects that a [`Record`] comes from.
-pub const SUBJECTS: [&str; 16] = [
+pub const SUBJECTS: [&str; 25] = [
     subject::INTENTS,
     subject::VERDICTS,
     subject::ORDER_EVENTS,
@@ -28,6 +31,15 @@ pub const SUBJECTS: [&str; 16] = [
     subject::AUDIT_ANCHOR,
     subject::AUDIT_VERIFIED,
     subject::AUDIT_DAMAGE,
+    subject::ACTIONS,
+    subject::NOTIFICATIONS,
+    subject::DELIVERIES,
+    subject::RESTARTS,
+    subject::RESTARTED,
+    subject::ROLLBACK,
+    subject::THRESHOLDS,
+    subject::SILENCES,
+    subject::SMOKE,
 ];
 
 /// One message of the LEDGER.
@@ -76,6 +88,24 @@ pub enum Record {
     Verified(AuditVerified),
     /// The chain does not hold.
     Damage(AuditDamage),
+    /// What the guardrail did about criticals.
+    Action(Action),
+    /// Somebody is to be told.
+    Notification(Notification),
+    /// What became of that.
+    Delivery(Delivery),
+    /// A process is to be restarted.
+    Restart(RestartCommand),
+    /// What became of that.
+    Restarted(RestartDone),
+    /// Back to what was known to be good.
+    Rollback(RollbackCommand),
+    /// Thresholds changed at run time.
+    Thresholds(ThresholdsCommand),
+    /// Nobody is told about some alerts for a time.
+    Silence(Silence),
+    /// The smoke check's outcome.
+    Smoke(Smoke),
 }
 
 impl Record {
@@ -118,6 +148,30 @@ impl Record {
                 let alert: Alert = decode(kind, payload)?;
                 (subject::alert(&alert.name, &alert.scope), Self::Alert(alert))
             }
+            subject::ACTIONS => {
+                let action: Action = decode(kind, payload)?;
+                (subject::action(&action.episode), Self::Action(action))
+            }
+            subject::NOTIFICATIONS => {
+                let told: Notification = decode(kind, payload)?;
+                (of_receiver(on, &told.receiver, subject::notification), Self::Notification(told))
+            }
+            subject::DELIVERIES => {
+                let told: Delivery = decode(kind, payload)?;
+                (of_receiver(on, &told.receiver, subject::delivery), Self::Delivery(told))
+            }
+            subject::RESTARTS => {
+                let command: RestartCommand = decode(kind, payload)?;
+                (subject::restart(&command.service), Self::Restart(command))
+            }
+            subject::RESTARTED => {
+                let done: RestartDone = decode(kind, payload)?;
+                (subject::restarted(&done.service), Self::Restarted(done))
+            }
+            subject::SILENCES => {
+                let silence: Silence = decode(kind, payload)?;
+                (subject::silence(&silence.id), Self::Silence(silence))
+            }
             // The others have one subject each: content cannot be in the wrong place.
             subject::KILL_SWITCH => (on.to_owned(), Self::KillSwitch(decode(kind, payload)?)),
             subject::LIMITS => (on.to_owned(), Self::Limits(decode(kind, payload)?)),
@@ -125,10 +179,19 @@ impl Record {
             subject::AUDIT_ANCHOR => (on.to_owned(), Self::Anchor(decode(kind, payload)?)),
             subject::AUDIT_VERIFIED => (on.to_owned(), Self::Verified(decode(kind, payload)?)),
             subject::AUDIT_DAMAGE => (on.to_owned(), Self::Damage(decode(kind, payload)?)),
+            subject::ROLLBACK => (on.to_owned(), Self::Rollback(decode(kind, payload)?)),
+            subject::THRESHOLDS => (on.to_owned(), Self::Thresholds(decode(kind, payload)?)),
+            subject::SMOKE => (on.to_owned(), Self::Smoke(decode(kind, payload)?)),
             _ => (on.to_owned(), Self::Epoch(decode(kind, payload)?)),
         };
         if belongs == on { Ok(Some(record)) } else { Err(Unreadable::Misplaced { belongs }) }
     }
+}
+
+/// The subject of a receiver's message. The group's id is the notifier's own: it stays what it is.
+fn of_receiver(on: &str, receiver: &str, of: fn(&str, &str) -> String) -> String {
+    let group = on.rsplit('.').next().unwrap_or_default();
+    of(receiver, group)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use spark_bus_schema::telemetry::Windows;
 
 use crate::config::Config;
 use crate::number::Number;
+use crate::view::muted::AlertRow;
 use crate::view::prices::PriceRow;
 use crate::view::processes::{Presence, ProcessRow};
 use crate::view::status::{Status, Word};
@@ -58,7 +59,7 @@ pub struct AlertsAnswer<'a> {
     /// How far to trust it.
     pub status: Word,
     /// Firing and pending, worst first.
-    pub active: Vec<&'a Alert>,
+    pub active: Vec<AlertRow<'a>>,
     /// Transitions, newest first.
     pub recent: Vec<&'a Alert>,
 }
@@ -67,7 +68,11 @@ impl<'a> AlertsAnswer<'a> {
     /// The alerts at `now`.
     #[must_use]
     pub fn new(view: &'a View, now: Timestamp) -> Self {
-        Self { status: view.status(now).status, active: view.alerts.active(), recent: view.alerts.recent().collect() }
+        Self {
+            status: view.status(now).status,
+            active: view.alert_rows(view.alerts.active(), now),
+            recent: view.alerts.recent().collect(),
+        }
     }
 }
 
@@ -117,9 +122,12 @@ impl<'a> Snapshot<'a> {
 /// The three figures of `GET /api/tools/get_metrics`; null where there is no data.
 #[derive(Serialize)]
 pub struct Figures {
-    p95_ms: Option<f64>,
-    staleness_s: Option<f64>,
-    error_rate: Option<f64>,
+    /// Refresh latency, ms.
+    pub p95_ms: Option<f64>,
+    /// Age of the balances, s.
+    pub staleness_s: Option<f64>,
+    /// Failed calls a second.
+    pub error_rate: Option<f64>,
 }
 
 impl Figures {

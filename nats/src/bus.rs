@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::delivery::Delivery;
 use crate::error::Error;
+use crate::watch::Publishes;
 
 /// How long one publish may wait for its acknowledgement before it is asked about or tried again.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -97,6 +98,7 @@ pub struct Bus {
     jetstream: jetstream::Context,
     connected: watch::Receiver<bool>,
     denied: Arc<Mutex<BTreeSet<String>>>,
+    pub(crate) publishes: Publishes,
 }
 
 impl Bus {
@@ -149,7 +151,7 @@ impl Bus {
             .await
             .map_err(|error| Error::Connect { url: options.url.clone(), reason: error.to_string() })?;
         let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
-        Ok(Self { name: options.name, client, jetstream, connected, denied })
+        Ok(Self { name: options.name, client, jetstream, connected, denied, publishes: Publishes::default() })
     }
 
     /// The name given at [`Bus::connect`].
@@ -214,12 +216,13 @@ impl Bus {
             // Without this the client would queue the message and send it after a reconnect, behind our back.
             return Err(PublishError::Unacknowledged("not connected".to_owned()));
         }
-        let size = payload.len();
+        let (size, begun) = (payload.len(), std::time::Instant::now());
         let sent = self.jetstream.publish_with_headers(subject.to_owned(), headers, payload).await;
         let acknowledged = match sent {
             Ok(pending) => pending.await,
             Err(error) => Err(error),
         };
+        self.publishes.count(begun.elapsed(), acknowledged.is_ok());
         acknowledged.map(|ack| ack.sequence).map_err(|error| match error.kind() {
             PublishErrorKind::WrongLastSequence => PublishError::WrongLastSequence,
             PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge(size),

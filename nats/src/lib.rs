@@ -3,7 +3,7 @@
 //!
 //! Read in this order: [`delivery`], [`bus`], [`writer`], [`follower`] (how messages come and go), [`machine`] (what a
 //! decision is), [`run`] (the one loop), [`lease`] and `decider` (the loop of the only decider), [`service`] (what every process gets), then [`server`], [`identities`] and
-//! [`topology`] (how the broker itself is set up).
+//! [`topology`] (how the broker itself is set up), [`watch`] (what it says about itself).
 
 pub mod bus;
 pub mod checkpoint;
@@ -13,6 +13,7 @@ mod error;
 pub mod follower;
 pub mod identities;
 pub mod lease;
+pub mod listen;
 pub mod machine;
 mod newest;
 pub mod park;
@@ -24,6 +25,7 @@ pub mod server;
 pub mod service;
 pub mod testing;
 pub mod topology;
+pub mod watch;
 pub mod writer;
 
 pub use bus::{Bus, ConnectOptions, Credentials, Meta, PublishError, text};
@@ -32,11 +34,13 @@ pub use delivery::{Cursor, Delivery};
 pub use error::Error;
 pub use follower::{Follower, Start};
 pub use lease::Lease;
+pub use listen::{Heard, Listener};
 pub use machine::{Effects, Input, Machine, Reject};
 pub use park::park;
 pub use resume::Resume;
 pub use run::run_machine;
 pub use service::{Service, Status};
+pub use watch::{ConsumerFigures, StreamFigures};
 pub use writer::{AppendError, SubjectWriter};
 
 use spark_bus_schema::Timestamp;

@@ -29,6 +29,9 @@ pub struct User {
     /// Streams whose single messages and state it may look at.
     #[serde(default)]
     pub read: Vec<String>,
+    /// Streams whose readers it may see: names and figures of every consumer, no message.
+    #[serde(default)]
+    pub watch: Vec<String>,
     /// Whether it runs under a lease: key `<name>` of the bucket `leases`.
     #[serde(default)]
     pub lease: bool,
@@ -74,6 +77,7 @@ impl User {
                 format!("$JS.API.DIRECT.GET.{stream}.>"),
             ]);
         }
+        allow.extend(self.watch.iter().map(|stream| format!("$JS.API.CONSUMER.LIST.{stream}")));
         if self.lease {
             let key = lease::subject(&self.name);
             allow.extend([

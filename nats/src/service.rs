@@ -44,6 +44,14 @@ impl Service {
             source,
         })?;
         let status = Status::default();
+        let publishes = bus.publishes();
+        for (name, total) in [
+            ("spark_bus_publishes_total", &publishes.acknowledged),
+            ("spark_bus_publish_ack_us_total", &publishes.waited_us),
+            ("spark_bus_publish_failures_total", &publishes.failed),
+        ] {
+            status.share(name, Arc::clone(total));
+        }
         tokio::spawn(heartbeats(name, bus.clone(), status.clone(), shutdown.clone()));
         Ok(Self { name, bus, data_dir, shutdown, status })
     }
@@ -92,6 +100,11 @@ impl Status {
     #[must_use]
     pub fn counter(&self, name: &'static str) -> Arc<AtomicU64> {
         Arc::clone(self.inner.lock().unwrap_or_else(PoisonError::into_inner).counters.entry(name).or_default())
+    }
+
+    /// As [`counter`](Self::counter), for a total that is counted elsewhere.
+    pub fn share(&self, name: &'static str, total: Arc<AtomicU64>) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).counters.insert(name, total);
     }
 
     /// The heartbeat of this moment.

@@ -1,5 +1,7 @@
 //! HTTP: routes, and what every request passes through. Knows the view and nothing of the broker.
 
+mod actions;
+mod alertmanager;
 mod command;
 mod exec;
 pub mod limit;
@@ -19,7 +21,7 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Router, body};
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +64,7 @@ pub fn router(app: Arc<App>, shutdown: CancellationToken) -> Router {
         .with_state(context)
 }
 
-fn routes() -> [(&'static str, MethodRouter<Context>); 29] {
+fn routes() -> [(&'static str, MethodRouter<Context>); 39] {
     [
         ("/health", get(read::health)),
         ("/api/healthz", get(read::healthz)),
@@ -92,6 +94,16 @@ fn routes() -> [(&'static str, MethodRouter<Context>); 29] {
         ("/api/exec/resume", post(exec::commands::resume)),
         ("/api/exec/reconciliation", get(exec::look::reconciliation)),
         ("/api/audit/list", post(exec::audit::list)),
+        ("/api/actions", post(actions::act)),
+        ("/api/actions/log", get(read::actions_log)),
+        ("/api/notifications", get(read::notifications)),
+        ("/api/processes/{service}/restart", post(actions::restart)),
+        ("/api/v2/alerts", get(alertmanager::alerts::alerts)),
+        ("/api/v2/alerts/groups", get(alertmanager::alerts::groups)),
+        ("/api/v2/receivers", get(alertmanager::receivers)),
+        ("/api/v2/status", get(alertmanager::status)),
+        ("/api/v2/silences", get(alertmanager::silences::list).post(alertmanager::silences::set)),
+        ("/api/v2/silence/{id}", delete(alertmanager::silences::end).get(alertmanager::silences::one)),
         (STREAM, get(read::stream)),
     ]
 }
@@ -144,9 +156,11 @@ async fn limits(State(context): State<Context>, request: Request, next: Next) ->
 /// Counts the request and adds what every answer carries.
 async fn envelope(State(context): State<Context>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let api = request.uri().path().starts_with("/api/");
+    let path = request.uri().path();
+    let api = path.starts_with("/api/");
+    let told = api && path != STREAM;
     let mut response = next.run(request).await;
-    context.app.http.observe(response.status().as_u16(), begun.elapsed());
+    context.app.http.observe(response.status().as_u16(), begun.elapsed(), told);
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

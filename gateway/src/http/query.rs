@@ -30,12 +30,17 @@ impl<S: Sync> FromRequestParts<S> for Params {
 impl Params {
     /// Refuses names that the route does not know, and names given twice.
     pub fn only(self, known: &'static [&'static str]) -> Result<Self, Problem> {
+        self.only_repeating(known, &[])
+    }
+
+    /// As [`only`](Self::only); the `repeating` ones may be given several times.
+    pub fn only_repeating(self, known: &'static [&'static str], repeating: &[&str]) -> Result<Self, Problem> {
         for (index, (name, _)) in self.0.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 let fix = if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) };
                 return Err(Problem::bad_value("query", format!("unknown parameter `{name}`"), fix));
             }
-            if self.0.iter().skip(index + 1).any(|(other, _)| other == name) {
+            if !repeating.contains(&name.as_str()) && self.0.iter().skip(index + 1).any(|(other, _)| other == name) {
                 return Err(Problem::bad_value("query", format!("`{name}` is given twice"), "give it once".to_owned()));
             }
         }
@@ -44,6 +49,23 @@ impl Params {
 
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a parameter that may be given several times.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `true` or `false`, when it is given.
+    pub fn flag(&self, name: &'static str) -> Result<Option<bool>, Problem> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => {
+                Err(Problem::bad_value(format!("query: {name}"), format!("`{other:.64}`"), "true or false".to_owned()))
+            }
+        }
     }
 
     /// `exchange`, when it is given.

@@ -9,12 +9,15 @@ use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use spark_bus_schema::alerts::Alert;
+use spark_bus_schema::smoke::Smoke;
 
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, json, json_bytes, metrics as prometheus};
 use crate::render::{AlertsAnswer, PricesAnswer, PublicMetrics, System};
 use crate::stream;
+use crate::view::doings::Step;
+use crate::view::people::NotificationRow;
 use crate::view::status::Word;
 
 /// A comment goes out on a silent live stream this often, so that nothing on the way closes it.
@@ -93,11 +96,40 @@ pub(super) async fn public_metrics(State(context): State<Context>) -> Response {
 /// `GET /api/public/smoke-last`: the stored result of the last smoke run. Null: no run has been stored.
 pub(super) async fn smoke_last(State(context): State<Context>) -> Response {
     #[derive(Serialize)]
-    struct Smoke {
+    struct Last<'a> {
         status: Word,
-        smoke: Option<()>,
+        smoke: Option<&'a Smoke>,
     }
-    json(&Smoke { status: context.app.view().status(spark_nats::now()).status, smoke: None })
+    let view = context.app.view();
+    json(&Last { status: view.status(spark_nats::now()).status, smoke: view.doings.smoke() })
+}
+
+/// `GET /api/actions/log`: steps of the guardrail's episodes, restarts and rollbacks, newest first.
+pub(super) async fn actions_log(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Log<'a> {
+        status: Word,
+        items: Vec<&'a Step>,
+        complete: bool,
+    }
+    params.only(&[])?;
+    let view = context.app.view();
+    let items = view.doings.steps().collect();
+    Ok(json(&Log { status: view.status(spark_nats::now()).status, items, complete: view.trading.is_complete() }))
+}
+
+/// `GET /api/notifications`: who was told what, and whether it arrived, newest first.
+pub(super) async fn notifications(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        status: Word,
+        items: Vec<&'a NotificationRow>,
+        complete: bool,
+    }
+    params.only(&[])?;
+    let view = context.app.view();
+    let items = view.people.notifications().collect();
+    Ok(json(&Told { status: view.status(spark_nats::now()).status, items, complete: view.trading.is_complete() }))
 }
 
 /// `GET /api/stream`: server-sent events.

@@ -57,6 +57,12 @@ impl Histogram {
         Self { bounds, counts: vec![0; bounds.len()], sum: 0.0, count: 0 }
     }
 
+    /// With these counts, one a bound, and what lies above the last one in `count` alone.
+    #[must_use]
+    pub fn of(bounds: &'static [f64], counts: Vec<u64>, sum: f64, count: u64) -> Self {
+        Self { bounds, counts, sum, count }
+    }
+
     /// Counts one value.
     pub fn observe(&mut self, value: f64) {
         self.sum += value;

@@ -4,25 +4,36 @@
 //! of invented symbols cannot fill the memory.
 
 pub mod alerts;
+pub mod bus;
 pub mod calls;
+pub mod day;
+pub mod doings;
 pub mod history;
+pub mod muted;
+pub mod people;
 pub mod portfolio;
 pub mod prices;
 pub mod processes;
 pub mod status;
 pub mod trading;
 pub mod windows;
+pub mod words;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use spark_alerting::InhibitRule;
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::telemetry::{FeedState, FeedStatus};
 use spark_bus_schema::{Timestamp, Venue};
 
 use crate::event::Event;
 use alerts::Alerts;
+use bus::BusView;
 use calls::Calls;
+use day::Day;
+use doings::Doings;
+use people::People;
 use portfolio::Portfolio;
 use prices::Prices;
 use processes::Processes;
@@ -85,6 +96,15 @@ pub struct View {
     pub calls: Calls,
     /// Orders, positions, and what may trade.
     pub trading: Trading,
+    /// Streams and their readers.
+    pub bus: BusView,
+    /// Silences, notifications, deliveries.
+    pub people: People,
+    /// What the guardrail did, restarts, thresholds, smoke checks.
+    pub doings: Doings,
+    /// What the last day was like.
+    pub day: Day,
+    inhibitions: Vec<InhibitRule>,
     feeds: BTreeMap<Venue, FeedStatus>,
     parked_count: Option<u64>,
     parked_last: BTreeMap<(String, String), Parked>,
@@ -109,6 +129,11 @@ impl View {
             processes: Processes::default(),
             calls: Calls::default(),
             trading: Trading::default(),
+            bus: BusView::default(),
+            people: People::default(),
+            doings: Doings::default(),
+            day: Day::default(),
+            inhibitions: spark_alerting::builtin_inhibitions(),
             feeds: BTreeMap::new(),
             parked_count: None,
             parked_last: BTreeMap::new(),
@@ -149,7 +174,12 @@ impl View {
             }
             Event::Parked(parked) => (self.park(*parked), Change::System),
             Event::Mark(mark) => (self.trading.mark(at, mark), Change::Trading),
-            Event::Ledger(entry) => (self.trading.apply(at, &entry, at >= self.started_at), Change::Trading),
+            Event::Ledger(entry) => {
+                let live = at >= self.started_at;
+                let fits = self.people.apply(at, &entry, live) & self.doings.apply(at, &entry, live);
+                self.day.apply(at, &entry.record);
+                (self.trading.apply(at, &entry, live) && fits, Change::Trading)
+            }
         };
         if !fits {
             self.overflow += 1;

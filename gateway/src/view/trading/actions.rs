@@ -10,6 +10,7 @@ use spark_bus_schema::audit::AuditAnchor;
 use spark_bus_schema::{Timestamp, catalogue};
 
 use crate::record::{Entry, Record};
+use crate::view::words;
 
 /// Actions held.
 pub const ACTIONS_MAX: usize = 2_000;
@@ -21,7 +22,7 @@ pub const NOTABLE_MAX: usize = 200;
 pub const ANCHORS_MAX: usize = 512;
 
 /// Every name of an action, in the spelling of the audit.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 25] = [
     "order.intent",
     "order.event",
     "order.reconciliation",
@@ -38,6 +39,15 @@ pub const NAMES: [&str; 16] = [
     "audit.anchor",
     "audit.verified",
     "audit.damage",
+    "alert.action",
+    "alert.notification",
+    "alert.delivery",
+    "control.restart",
+    "control.restarted",
+    "control.rollback",
+    "control.thresholds",
+    "control.silence",
+    "audit.smoke",
 ];
 
 /// One thing that was done.
@@ -166,6 +176,8 @@ pub struct ActionRow<'a> {
 fn is_notable(record: &Record) -> bool {
     match record {
         Record::Intent(_) | Record::Verdict(_) | Record::Order(_) | Record::Anchor(_) => false,
+        // They have lists of their own, and an outage makes many of them.
+        Record::Notification(_) | Record::Delivery(_) => false,
         Record::Reconciliation(compared) => compared.halted.is_some(),
         _ => true,
     }
@@ -217,6 +229,46 @@ fn describe(record: &Record) -> (&'static str, String, String) {
         Record::Damage(damage) => {
             ("audit.damage", "auditor".to_owned(), format!("{} at {}: {}", damage.kind, damage.first_bad_sequence, damage.detail))
         }
+        Record::Action(_)
+        | Record::Notification(_)
+        | Record::Delivery(_)
+        | Record::Restart(_)
+        | Record::Restarted(_)
+        | Record::Rollback(_)
+        | Record::Thresholds(_)
+        | Record::Silence(_)
+        | Record::Smoke(_) => describe_guarding(record),
+    }
+}
+
+/// What is done about alerts, and who is told.
+fn describe_guarding(record: &Record) -> (&'static str, String, String) {
+    match record {
+        Record::Action(action) => ("alert.action", "guardrail".to_owned(), action.summary.clone()),
+        Record::Notification(told) => {
+            let summary = format!("{}: {} alerts ({})", told.receiver, told.alerts.len(), words::reason(told.reason));
+            ("alert.notification", "notifier".to_owned(), summary)
+        }
+        Record::Delivery(told) => {
+            let why = told.detail.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            ("alert.delivery", "notifier".to_owned(), format!("{} {}{why}", told.receiver, words::outcome(told.outcome)))
+        }
+        Record::Restart(command) => {
+            ("control.restart", command.actor.clone(), format!("{}: {}", command.service, command.reason))
+        }
+        Record::Restarted(done) => {
+            let why = done.detail.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            ("control.restarted", "supervisor".to_owned(), format!("{} {}{why}", done.service, words::restart(done.outcome)))
+        }
+        Record::Rollback(command) => ("control.rollback", command.actor.clone(), command.reason.clone()),
+        Record::Thresholds(command) => ("control.thresholds", command.actor.clone(), command.reason.clone()),
+        Record::Silence(silence) => ("control.silence", silence.created_by.clone(), silence.comment.clone()),
+        Record::Smoke(smoke) => {
+            let word = if smoke.pass { "passed" } else { "failed" };
+            ("audit.smoke", smoke.actor.clone(), format!("{word}: {} of {} are good", smoke.passed, smoke.checks.len()))
+        }
+        // The caller has described everything else.
+        _ => ("other", String::new(), String::new()),
     }
 }
 

@@ -131,7 +131,16 @@ impl Trading {
             | Record::Epoch(_)
             | Record::Alert(_)
             | Record::Anchor(_)
-            | Record::Verified(_) => {}
+            | Record::Verified(_)
+            | Record::Action(_)
+            | Record::Notification(_)
+            | Record::Delivery(_)
+            | Record::Restart(_)
+            | Record::Restarted(_)
+            | Record::Rollback(_)
+            | Record::Thresholds(_)
+            | Record::Silence(_)
+            | Record::Smoke(_) => {}
         }
         // Every one of them is among the actions.
         self.changed.guard = true;

@@ -39,30 +39,30 @@ impl Marks {
 #[serde(rename_all = "camelCase")]
 pub struct Positions<'a> {
     /// By strategy and symbol.
-    positions: Vec<PositionRow<'a>>,
+    pub(crate) positions: Vec<PositionRow<'a>>,
     /// By symbol, all strategies together: what limits are held against.
     exposures: Vec<ExposureRow<'a>>,
     /// Sum over all symbols.
-    exposure_usd: Option<Number>,
+    pub(crate) exposure_usd: Option<Number>,
     /// Sum over all positions.
-    unrealized_usd: Option<Number>,
+    pub(crate) unrealized_usd: Option<Number>,
     /// Whether the end of the ledger was reached since the gateway's start.
     complete: bool,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct PositionRow<'a> {
-    strategy: &'a str,
-    exchange: Venue,
-    symbol: &'a str,
+pub(crate) struct PositionRow<'a> {
+    pub strategy: &'a str,
+    pub exchange: Venue,
+    pub symbol: &'a str,
     mode: Option<TradingMode>,
-    quantity: Number,
-    average_price: Option<Number>,
-    mark: Option<Number>,
+    pub quantity: Number,
+    pub average_price: Option<Number>,
+    pub mark: Option<Number>,
     mark_age_ms: Option<i64>,
     unrealized: Option<Number>,
-    unrealized_usd: Option<Number>,
+    pub unrealized_usd: Option<Number>,
     realized: Number,
     fees: BTreeMap<&'a str, Number>,
     value_usd: Option<Number>,

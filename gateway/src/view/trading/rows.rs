@@ -40,8 +40,8 @@ pub struct KillRow<'a> {
     pub on: bool,
     cancel_open: bool,
     actor: &'a str,
-    reason: &'a str,
-    at: String,
+    pub(crate) reason: &'a str,
+    pub(crate) at: String,
     at_ms: i64,
     sequence: u64,
 }

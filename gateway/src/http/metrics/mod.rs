@@ -1,42 +1,39 @@
 //! `GET /metrics`: the whole system in Prometheus' text format, from the view.
+//!
+//! A counter that somebody takes the rate of is there with a zero from the beginning: a panel shows 0, not 'no data'.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+mod bus;
+mod people;
+mod text;
 
-use spark_bus_schema::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
 use spark_bus_schema::alerts::AlertState;
+use spark_bus_schema::risk::Guard;
 use spark_bus_schema::telemetry::FeedState;
+use spark_bus_schema::{Timestamp, Venue};
 
 use crate::app::App;
 use crate::view::View;
-use crate::view::calls::Histogram;
+use crate::view::calls::{ERROR_TYPES, Histogram, REFRESH_BUCKETS_MS};
 use crate::view::processes::Presence;
+use text::Text;
 
-/// Upper bounds of the request duration's buckets, s; the service level (200 ms) is among them.
-const HTTP_BUCKETS_S: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0];
 const GATEWAY: &str = "gateway";
-
-/// The gateway's own requests.
-pub struct HttpMetrics {
-    inner: Mutex<(BTreeMap<u16, u64>, Histogram)>,
-}
-
-impl Default for HttpMetrics {
-    fn default() -> Self {
-        Self { inner: Mutex::new((BTreeMap::new(), Histogram::new(&HTTP_BUCKETS_S))) }
-    }
-}
-
-impl HttpMetrics {
-    /// Counts an answer; a live stream counts until its head is sent.
-    pub fn observe(&self, code: u16, took: Duration) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        *inner.0.entry(code).or_default() += 1;
-        inner.1.observe(took.as_secs_f64());
-    }
-}
+/// Every guard that may refuse an order.
+pub(crate) const GUARDS: [Guard; 11] = [
+    Guard::Halt,
+    Guard::StalePrice,
+    Guard::Filters,
+    Guard::Notional,
+    Guard::Exposure,
+    Guard::Drawdown,
+    Guard::KillSwitch,
+    Guard::Collar,
+    Guard::Rate,
+    Guard::Strategy,
+    Guard::Arithmetic,
+];
 
 /// Everything at `now`.
 #[must_use]
@@ -45,23 +42,24 @@ pub fn render(app: &App, now: Timestamp) -> String {
     {
         let view = app.view();
         processes(&mut text, &view, now);
-        portfolio(&mut text, &view);
+        portfolio(&mut text, &view, &app.config.exchanges);
         market(&mut text, &view, now);
         alerts(&mut text, &view);
+        people::write(&mut text, &view, now);
         trading(&mut text, &view);
+        bus::write(&mut text, &view);
         gateway(&mut text, &view, now);
         text.family("spark_gateway_stream_clients", "gauge", "Clients of the live stream.");
         text.sample("", &[("service", GATEWAY)], app.hub.clients() as f64);
         counters(&mut text, &view);
     }
     tick_latency(&mut text, app);
-    let inner = app.http.inner.lock().unwrap_or_else(PoisonError::into_inner);
     text.family("http_requests_total", "counter", "HTTP requests answered by the gateway.");
-    for (code, count) in &inner.0 {
-        text.sample("", &[("service", GATEWAY), ("code", &code.to_string())], *count as f64);
+    for (code, count) in app.http.statuses() {
+        text.sample("", &[("service", GATEWAY), ("code", &code.to_string())], count as f64);
     }
     text.family("http_request_duration_seconds", "histogram", "Time to the head of the answer.");
-    text.histogram(&[("service", GATEWAY)], &inner.1);
+    text.histogram(&[("service", GATEWAY)], &app.http.durations());
     text.out
 }
 
@@ -95,19 +93,29 @@ fn processes(text: &mut Text, view: &View, now: Timestamp) {
     }
 }
 
-fn portfolio(text: &mut Text, view: &View) {
+fn portfolio(text: &mut Text, view: &View, configured: &[Venue]) {
     const SERVICE: (&str, &str) = ("service", "portfolio");
+    // What is configured, and whatever else was called.
+    let mut exchanges: BTreeSet<Venue> = configured.iter().copied().collect();
+    exchanges.extend(view.calls.calls.keys());
+    exchanges.extend(view.calls.refresh_ms.keys());
+    let none = Histogram::new(&REFRESH_BUCKETS_MS);
     text.family("spark_portfolio_refresh_latency_ms", "histogram", "Duration of one whole refresh of one exchange.");
-    for (exchange, histogram) in &view.calls.refresh_ms {
+    for exchange in &exchanges {
+        let histogram = view.calls.refresh_ms.get(exchange).unwrap_or(&none);
         text.histogram(&[SERVICE, ("exchange", exchange.as_str())], histogram);
     }
     text.family("spark_exchange_api_error_total", "counter", "Failed calls to an exchange.");
-    for ((exchange, error), count) in &view.calls.errors {
+    let zeros = exchanges.iter().flat_map(|exchange| ERROR_TYPES.map(|error| ((*exchange, error), 0)));
+    let mut errors: BTreeMap<(Venue, &str), u64> = zeros.collect();
+    errors.extend(view.calls.errors.iter().map(|(key, count)| (*key, *count)));
+    for ((exchange, error), count) in &errors {
         text.sample("", &[SERVICE, ("exchange", exchange.as_str()), ("error_type", error)], *count as f64);
     }
     text.family("spark_exchange_api_calls_total", "counter", "Calls to an exchange.");
-    for (exchange, count) in &view.calls.calls {
-        text.sample("", &[SERVICE, ("exchange", exchange.as_str())], *count as f64);
+    for exchange in &exchanges {
+        let count = view.calls.calls.get(exchange).copied().unwrap_or(0);
+        text.sample("", &[SERVICE, ("exchange", exchange.as_str())], count as f64);
     }
     let accounts: Vec<_> = view.portfolio.accounts().filter(|account| account.updated_at.is_some()).collect();
     text.family("spark_portfolio_total_value_usd", "gauge", "Sum of the known values of an account.");
@@ -179,10 +187,8 @@ fn alerts(text: &mut Text, view: &View) {
             text.sample("", &[SERVICE, ("exchange", venue), ("symbol", symbol)], *count as f64);
         }
     }
-    if let Some(count) = view.parked_count() {
-        text.family("spark_dlq_size", "gauge", "Parked messages.");
-        text.sample("", &[SERVICE], count as f64);
-    }
+    text.family("spark_dlq_size", "gauge", "Parked messages; 0 before the broker has said how many.");
+    text.sample("", &[SERVICE], view.parked_count().unwrap_or(0) as f64);
 }
 
 fn trading(text: &mut Text, view: &View) {
@@ -192,8 +198,9 @@ fn trading(text: &mut Text, view: &View) {
     text.family("spark_risk_killswitch_active", "gauge", "Whether the kill switch is on.");
     text.sample("", &[RISK], f64::from(u8::from(trading.is_killed())));
     text.family("spark_risk_block_total", "counter", "Orders refused, by guard.");
-    for (reason, count) in trading.blocks() {
-        text.sample("", &[RISK, ("reason", reason)], *count as f64);
+    for guard in GUARDS {
+        let count = trading.blocks().get(guard.as_str()).copied().unwrap_or(0);
+        text.sample("", &[RISK, ("reason", guard.as_str())], count as f64);
     }
     text.family("spark_risk_approved_total", "counter", "Orders approved.");
     text.sample("", &[RISK], trading.approved() as f64);
@@ -243,61 +250,17 @@ fn counters(text: &mut Text, view: &View) {
         }
     }
     for (name, samples) in by_name {
-        if text.has(&name) || name == "http_requests_total" {
+        // Prometheus' base unit is the second; a heartbeat carries whole numbers.
+        let (told, unit) = match name.strip_suffix("_us_total") {
+            Some(stem) => (format!("{stem}_seconds_total"), 1e6),
+            None => (name, 1.0),
+        };
+        if text.has(&told) || told == "http_requests_total" {
             continue;
         }
-        text.family(&name, "counter", "Total from the processes' heartbeats.");
+        text.family(&told, "counter", "Total from the processes' heartbeats.");
         for (service, value) in samples {
-            text.sample("", &[("service", service)], value as f64);
+            text.sample("", &[("service", service)], value as f64 / unit);
         }
-    }
-}
-
-/// Writes families one after the other.
-struct Text {
-    out: String,
-    environment: String,
-    family: String,
-}
-
-impl Text {
-    fn new(environment: &str) -> Self {
-        Self { out: String::with_capacity(16 * 1024), environment: environment.to_owned(), family: String::new() }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.out.contains(&format!("# TYPE {name} "))
-    }
-
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing into a String cannot fail, here and below.
-        let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-        name.clone_into(&mut self.family);
-    }
-
-    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], value: f64) {
-        self.sample_text(suffix, labels, &value.to_string());
-    }
-
-    fn sample_text(&mut self, suffix: &str, labels: &[(&str, &str)], value: &str) {
-        let _ = write!(self.out, "{}{suffix}{{environment=\"{}\"", self.family, self.environment);
-        for (name, value) in labels {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.out, ",{name}=\"{value}\"");
-        }
-        let _ = writeln!(self.out, "}} {value}");
-    }
-
-    fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
-        let bucket = |le: &str, count: u64, text: &mut Self| {
-            let labels: Vec<_> = labels.iter().copied().chain([("le", le)]).collect();
-            text.sample("_bucket", &labels, count as f64);
-        };
-        for (bound, count) in histogram.cumulative() {
-            bucket(&bound.to_string(), count, self);
-        }
-        bucket("+Inf", histogram.count(), self);
-        self.sample("_sum", labels, histogram.sum());
-        self.sample("_count", labels, histogram.count() as f64);
     }
 }

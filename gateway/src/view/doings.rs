@@ -1,0 +1,192 @@
+//! What was done about alerts, by the guardrail and by people: episodes, restarts, rollbacks, thresholds; and the last
+//! smoke check.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+use spark_bus_schema::Timestamp;
+use spark_bus_schema::actions::{Action, ThresholdChange, ThresholdsCommand};
+use spark_bus_schema::smoke::Smoke;
+
+use super::words;
+use crate::record::{Entry, Record};
+
+/// Steps of episodes, restarts and rollbacks held.
+pub const STEPS_MAX: usize = 200;
+/// Thresholds changed at run time that are held.
+pub const THRESHOLDS_MAX: usize = 512;
+
+/// A rule in a scope.
+pub type Place = (String, BTreeMap<String, String>);
+
+/// Episodes, restarts, rollbacks, thresholds, the last smoke check.
+#[derive(Default)]
+pub struct Doings {
+    steps: VecDeque<Step>,
+    stages: [u64; words::STAGES.len()],
+    thresholds: BTreeMap<Place, ThresholdChange>,
+    thresholds_sequence: u64,
+    smoke: Option<(u64, Smoke)>,
+}
+
+/// One thing that was done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// LEDGER sequence.
+    pub sequence: u64,
+    /// When it was stored, RFC 3339.
+    pub at: String,
+    #[serde(skip)]
+    /// When it was stored.
+    pub stored_at: Timestamp,
+    /// `action`, `restart`, `restarted`, `rollback`.
+    pub what: &'static str,
+    /// The stage of an episode, or the outcome of a restart.
+    pub stage: Option<&'static str>,
+    /// The guardrail's episode.
+    pub episode: Option<String>,
+    /// The process.
+    pub service: Option<String>,
+    /// Who.
+    pub actor: String,
+    /// Only told: nothing was asked of anybody.
+    pub dry_run: bool,
+    /// One sentence.
+    pub summary: String,
+    /// The whole step of an episode, with its evidence.
+    pub action: Option<Box<Action>>,
+}
+
+impl Doings {
+    /// Takes in a message of the ledger, stored at `at`. `live`: stored since the gateway runs, so that it counts. False
+    /// when there was no room for it.
+    pub fn apply(&mut self, at: Timestamp, entry: &Entry, live: bool) -> bool {
+        let step = match &entry.record {
+            Record::Thresholds(command) => return self.change(entry.sequence, command),
+            Record::Smoke(smoke) => {
+                if self.smoke.as_ref().is_none_or(|(held, _)| *held < entry.sequence) {
+                    self.smoke = Some((entry.sequence, smoke.clone()));
+                }
+                return true;
+            }
+            record => step(entry.sequence, at, record),
+        };
+        let Some(step) = step else { return true };
+        if self.steps.back().is_some_and(|held| held.sequence >= step.sequence) {
+            return true;
+        }
+        if let (true, Some(action)) = (live, &step.action)
+            && let Some(place) = words::STAGES.iter().position(|stage| *stage == action.stage)
+        {
+            self.stages[place] += 1;
+        }
+        if self.steps.len() == STEPS_MAX {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(step);
+        true
+    }
+
+    fn change(&mut self, sequence: u64, command: &ThresholdsCommand) -> bool {
+        if sequence <= self.thresholds_sequence {
+            return true;
+        }
+        self.thresholds_sequence = sequence;
+        if command.reset {
+            self.thresholds.clear();
+        }
+        let mut fits = true;
+        for change in &command.changes {
+            let place = (change.rule.clone(), change.scope.clone());
+            if self.thresholds.len() >= THRESHOLDS_MAX && !self.thresholds.contains_key(&place) {
+                fits = false;
+                continue;
+            }
+            let held = self.thresholds.entry(place).or_insert_with(|| change.clone());
+            held.warning = change.warning.or(held.warning);
+            held.critical = change.critical.or(held.critical);
+        }
+        fits
+    }
+
+    /// Newest first.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().rev()
+    }
+
+    /// Steps of episodes since the gateway started, in the order of [`words::STAGES`].
+    #[must_use]
+    pub fn stages(&self) -> [u64; words::STAGES.len()] {
+        self.stages
+    }
+
+    /// What commands have made of thresholds, by rule and scope.
+    #[must_use]
+    pub fn thresholds(&self) -> &BTreeMap<Place, ThresholdChange> {
+        &self.thresholds
+    }
+
+    /// LEDGER sequence of the last command about thresholds; 0 before the first.
+    #[must_use]
+    pub fn thresholds_sequence(&self) -> u64 {
+        self.thresholds_sequence
+    }
+
+    /// The last smoke check.
+    #[must_use]
+    pub fn smoke(&self) -> Option<&Smoke> {
+        self.smoke.as_ref().map(|(_, smoke)| smoke)
+    }
+}
+
+fn step(sequence: u64, stored_at: Timestamp, record: &Record) -> Option<Step> {
+    let empty = Step {
+        sequence,
+        at: stored_at.to_string(),
+        stored_at,
+        what: "action",
+        stage: None,
+        episode: None,
+        service: None,
+        actor: "guardrail".to_owned(),
+        dry_run: false,
+        summary: String::new(),
+        action: None,
+    };
+    Some(match record {
+        Record::Action(action) => Step {
+            stage: Some(words::stage(action.stage)),
+            episode: Some(action.episode.clone()),
+            service: action.service.clone(),
+            dry_run: action.dry_run,
+            summary: action.summary.clone(),
+            action: Some(Box::new(action.clone())),
+            ..empty
+        },
+        Record::Restart(command) => Step {
+            what: "restart",
+            episode: command.episode.clone(),
+            service: Some(command.service.clone()),
+            actor: command.actor.clone(),
+            summary: command.reason.clone(),
+            ..empty
+        },
+        Record::Restarted(done) => Step {
+            what: "restarted",
+            stage: Some(words::restart(done.outcome)),
+            episode: done.episode.clone(),
+            service: Some(done.service.clone()),
+            actor: "supervisor".to_owned(),
+            summary: done.detail.clone().unwrap_or_else(|| format!("{} in {} ms", words::restart(done.outcome), done.took_ms)),
+            ..empty
+        },
+        Record::Rollback(command) => Step {
+            what: "rollback",
+            episode: Some(command.episode.clone()),
+            actor: command.actor.clone(),
+            summary: command.reason.clone(),
+            ..empty
+        },
+        _ => return None,
+    })
+}

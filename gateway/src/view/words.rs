@@ -1,0 +1,55 @@
+//! Enums of the bus as they are written in messages, for labels and lines.
+
+use spark_bus_schema::actions::{ActionStage, RestartOutcome};
+use spark_bus_schema::notify::{DeliveryOutcome, NotifyReason};
+
+/// Every stage of an episode, in order.
+pub const STAGES: [ActionStage; 8] = [
+    ActionStage::Began,
+    ActionStage::RestartAsked,
+    ActionStage::RestartHelped,
+    ActionStage::RestartFailed,
+    ActionStage::RollbackAsked,
+    ActionStage::RollbackVerified,
+    ActionStage::RollbackUnverified,
+    ActionStage::Ended,
+];
+/// Everything that can become of a notification.
+pub const OUTCOMES: [DeliveryOutcome; 3] = [DeliveryOutcome::Delivered, DeliveryOutcome::Retrying, DeliveryOutcome::Parked];
+
+/// `began` …
+#[must_use]
+pub const fn stage(stage: ActionStage) -> &'static str {
+    spark_alerting::labels::stage_name(stage)
+}
+
+/// `delivered`, `retrying`, `parked`.
+#[must_use]
+pub const fn outcome(outcome: DeliveryOutcome) -> &'static str {
+    match outcome {
+        DeliveryOutcome::Delivered => "delivered",
+        DeliveryOutcome::Retrying => "retrying",
+        DeliveryOutcome::Parked => "parked",
+    }
+}
+
+/// `new` …
+#[must_use]
+pub const fn reason(reason: NotifyReason) -> &'static str {
+    match reason {
+        NotifyReason::New => "new",
+        NotifyReason::Changed => "changed",
+        NotifyReason::Repeat => "repeat",
+        NotifyReason::Resolved => "resolved",
+    }
+}
+
+/// `restarted`, `refused`, `failed`.
+#[must_use]
+pub const fn restart(outcome: RestartOutcome) -> &'static str {
+    match outcome {
+        RestartOutcome::Restarted => "restarted",
+        RestartOutcome::Refused => "refused",
+        RestartOutcome::Failed => "failed",
+    }
+}

@@ -1,0 +1,203 @@
+//! What is done about alerts and who is told, on the real broker, with the rights that the gateway has in production.
+#![allow(clippy::unwrap_used, reason = "tests may unwrap; clippy sees that only inside test functions")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::{Answer, bounded, get, roomy, send, until};
+use serde_json::{Value, json};
+use spark_bus_schema::actions::{RestartCommand, ThresholdsCommand};
+use spark_bus_schema::notify::Silence;
+use spark_bus_schema::smoke::Smoke;
+use spark_bus_schema::subject::{self, FEED, LEDGER};
+use spark_bus_schema::telemetry::ApiRequests;
+use spark_gateway::Config;
+use spark_nats::testing::TestBroker;
+use spark_nats::{Follower, Meta, Start};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+struct Running {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), spark_gateway::Error>>,
+}
+
+async fn start(broker: &TestBroker) -> Running {
+    let file = broker.dir().join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    let config = Config { operator_token_file: Some(file), expected: vec!["feed".into()], ..roomy() };
+    let service = broker.service("gateway").await;
+    let stop = service.shutdown.clone();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(spark_gateway::serve(listener, service, config));
+    let running = Running { address, stop, task };
+    running.see("/api/exec/orders", |answer| answer.json()["complete"] == true).await;
+    running
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        bounded("the gateway stops", self.task).await.unwrap().unwrap();
+    }
+
+    async fn see(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+        until(path, async || {
+            let answer = get(self.address, path).await;
+            if wanted(&answer) { Ok(answer) } else { Err(answer.body) }
+        })
+        .await
+    }
+
+    async fn call(&self, line: &str, body: &Value) -> Answer {
+        let bearer = format!("Bearer {TOKEN}");
+        send(self.address, line, &[("Authorization", &bearer)], &body.to_string()).await
+    }
+
+    /// Both calls of an action that must be confirmed.
+    async fn act(&self, mut body: Value) -> Answer {
+        let first = self.call("POST /api/actions", &body).await;
+        assert_eq!(first.status, 202, "{}", first.body);
+        body["confirm"] = first.json()["confirm"].clone();
+        self.call("POST /api/actions", &body).await
+    }
+}
+
+#[tokio::test]
+async fn a_silence_is_answered_when_it_is_in_the_ledger_and_known_again_after_a_restart() {
+    let broker = TestBroker::start().await;
+    let (gateway, operator) = (start(&broker).await, broker.bus("operator").await);
+    let ends_at = (spark_nats::now() + Duration::from_secs(3_600)).to_string();
+    let posted = json!({
+        "matchers": [{"name": "alertname", "value": "WSStaleness", "isRegex": false}],
+        "startsAt": spark_nats::now().to_string(), "endsAt": ends_at, "createdBy": "ayse", "comment": "maintenance",
+    });
+    let answer = gateway.call("POST /api/v2/silences", &posted).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let id = answer.json()["silenceID"].as_str().unwrap().to_owned();
+    let stored = operator.last(LEDGER, &subject::silence(&id)).await.unwrap().expect("it is stored");
+    assert_eq!(stored.decode::<Silence>().unwrap().comment, "maintenance");
+    gateway.stop().await;
+    let gateway = start(&broker).await;
+    let path = format!("/api/v2/silence/{id}");
+    assert_eq!(get(gateway.address, &path).await.json()["status"]["state"], "active");
+    assert_eq!(gateway.call(&format!("DELETE {path}"), &json!({})).await.status, 200);
+    let stored = operator.last(LEDGER, &subject::silence(&id)).await.unwrap().unwrap();
+    assert!(stored.decode::<Silence>().unwrap().ends_at <= spark_nats::now());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn confirmed_actions_are_commands_of_the_ledger_with_who_and_why() {
+    let broker = TestBroker::start().await;
+    let (gateway, operator) = (start(&broker).await, broker.bus("operator").await);
+    let restart = json!({"action": "/guardrail/restart", "params": {"service": "feed"}, "reason": "no data"});
+    let done = gateway.act(restart).await;
+    let stored = operator.last(LEDGER, &subject::restart("feed")).await.unwrap().expect("it is stored");
+    let command: RestartCommand = stored.decode().unwrap();
+    assert_eq!((done.status, done.json()["sequence"].as_u64()), (200, Some(stored.sequence)), "{}", done.body);
+    assert_eq!((command.actor.as_str(), command.reason.as_str(), command.attempt), ("operator", "no data", 1));
+    let change = json!({"changes": [{"rule": "parked", "warning": 3}]});
+    let done = gateway.act(json!({"action": "/guardrail/set_thresholds", "params": change, "reason": "quieter"})).await;
+    assert_eq!(done.status, 200, "{}", done.body);
+    let stored = operator.last(LEDGER, subject::THRESHOLDS).await.unwrap().expect("it is stored");
+    assert_eq!(stored.decode::<ThresholdsCommand>().unwrap().changes[0].warning, Some(3.0));
+    let log = gateway.see("/api/actions/log", |answer| answer.json()["items"][0]["what"] == "restart").await.json();
+    assert_eq!(log["items"][0]["service"], "feed");
+    let smoke = Smoke {
+        checks: Vec::new(),
+        passed: 0,
+        pass: false,
+        text: "nothing was checked".into(),
+        uptime: None,
+        actor: "operator".into(),
+        at: spark_nats::now(),
+    };
+    operator.publish(subject::SMOKE, &smoke, Meta::default()).await.unwrap();
+    gateway.see("/api/public/smoke-last", |answer| answer.json()["smoke"]["text"] == "nothing was checked").await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn every_api_request_is_told_to_the_bus_once_and_no_page_or_live_stream() {
+    let broker = TestBroker::start().await;
+    let gateway = start(&broker).await;
+    let guardrail = broker.bus("guardrail").await;
+    let mut told = Follower::start(guardrail, "guardrail", FEED, vec![subject::API_REQUESTS.to_owned()], Start::Beginning);
+    let live = common::Live::connect(gateway.address, None).await;
+    for _ in 0..30 {
+        assert_eq!(get(gateway.address, "/api/nothing").await.status, 404);
+        assert_eq!(get(gateway.address, "/metrics").await.status, 200);
+    }
+    let (mut missing, mut latencies, mut all) = (0, 0, 0);
+    bounded("thirty requests are told", async {
+        while missing < 30 {
+            for delivery in told.next().await.unwrap() {
+                let one: ApiRequests = delivery.decode().unwrap();
+                assert_eq!((delivery.subject.as_str(), one.service.as_str()), ("telemetry.api.gateway", "gateway"));
+                missing += one.statuses.get(&404).copied().unwrap_or(0);
+                all += one.statuses.values().sum::<u64>();
+                latencies += one.latencies_us.len() as u64;
+            }
+        }
+    })
+    .await;
+    assert_eq!((missing, latencies), (30, all), "each with its latency");
+    let metrics = get(gateway.address, "/metrics").await.body;
+    assert!(metrics.contains("http_requests_total{environment=\"demo\",service=\"gateway\",code=\"404\"} 30\n"), "{metrics}");
+    drop(live);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn how_full_streams_are_and_how_far_their_readers_have_come_is_told_by_the_broker() {
+    let broker = TestBroker::start().await;
+    let (operator, slow) = (broker.bus("operator").await, broker.bus("reporter").await);
+    // A reader that does not take what it is given.
+    let _reader = Follower::start(slow, "reporter", LEDGER, vec![subject::SMOKE.to_owned()], Start::Beginning);
+    let gateway = start(&broker).await;
+    operator.raw_client().publish("market.ticks.binance.BTCUSDT", vec![0xc1; 8].into()).await.unwrap();
+    operator.raw_client().flush().await.unwrap();
+    let wanted = [
+        "spark_stream_messages{environment=\"demo\",service=\"nats\",stream=\"FEED\"} ",
+        "spark_stream_bytes{environment=\"demo\",service=\"nats\",stream=\"LEDGER\"} 0\n",
+        "spark_consumer_lag_messages{environment=\"demo\",service=\"nats\",stream=\"LEDGER\",consumer=\"reporter\"} 0\n",
+        "spark_consumer_redelivered_messages{environment=\"demo\",service=\"nats\",stream=\"FEED\",consumer=\"gateway\"} 0\n",
+        "spark_bus_publish_ack_seconds_total{environment=\"demo\",service=\"gateway\"} ",
+        "spark_bus_publishes_total{environment=\"demo\",service=\"gateway\"} ",
+    ];
+    gateway.see("/metrics", |answer| wanted.iter().all(|line| answer.body.contains(line))).await;
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn parked_messages_are_counted_by_the_process_that_could_not_handle_them() {
+    let broker = TestBroker::start().await;
+    let guardrail = broker.bus("guardrail").await;
+    let gateway = start(&broker).await;
+    let operator = broker.bus("operator").await;
+    operator.raw_client().publish("telemetry.calls.binance", vec![0xc1; 8].into()).await.unwrap();
+    operator.raw_client().flush().await.unwrap();
+    let mut calls = Follower::start(guardrail.clone(), "guardrail", FEED, vec![subject::CALLS.to_owned()], Start::Beginning);
+    let delivery = bounded("the call", calls.next()).await.unwrap().remove(0);
+    let (stream, sequence) = (delivery.stream, delivery.sequence);
+    let error = delivery.decode::<spark_bus_schema::telemetry::Call>().unwrap_err();
+    spark_nats::park(&guardrail, "guardrail", &delivery, error.reason(), &error.to_string()).await.unwrap();
+    let line = "spark_parked_messages{environment=\"demo\",service=\"nats\",process=\"guardrail\"} ";
+    gateway
+        .see("/metrics", |answer| {
+            answer.body.contains(&format!("{line}1\n"))
+                && answer.body.contains("spark_dlq_size{environment=\"demo\",service=\"guardrail\"} 1\n")
+        })
+        .await;
+    let parked = operator.last(subject::PARKED, &subject::parked("guardrail", stream, sequence)).await.unwrap().unwrap();
+    operator.delete(subject::PARKED, parked.sequence).await.unwrap();
+    gateway.see("/metrics", |answer| answer.body.contains(&format!("{line}0\n"))).await;
+    gateway.stop().await;
+}
