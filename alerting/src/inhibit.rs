@@ -29,6 +29,18 @@ impl InhibitRule {
         Ok(Self { source: Matchers::parse_all(source)?, target: Matchers::parse_all(target)?, equal })
     }
 
+    /// Whether these labels can hide others.
+    #[must_use]
+    pub fn is_source(&self, labels: &Labels) -> bool {
+        self.source.matches(labels)
+    }
+
+    /// Whether these labels can be hidden.
+    #[must_use]
+    pub fn is_target(&self, labels: &Labels) -> bool {
+        self.target.matches(labels)
+    }
+
     /// Whether `source`, which fires, keeps `target` from being told. No alert inhibits one that matches both sides as it
     /// does itself: two of them would silence each other.
     #[must_use]
