@@ -36,6 +36,9 @@ impl Source<'_> {
     }
 }
 
+/// Tables with their places in the file.
+pub type Tables<'t> = Vec<(&'t dyn TableLike, Option<Range<usize>>)>;
+
 /// One table, read key by key.
 pub struct Reader<'s, 'a, 't> {
     pub source: &'s mut Source<'a>,
@@ -178,7 +181,7 @@ impl<'s, 'a, 't> Reader<'s, 'a, 't> {
     }
 
     /// A list of tables, written in one line or as `[[…]]`.
-    pub fn tables(&mut self, key: &str) -> Option<Vec<(&'t dyn TableLike, Option<Range<usize>>)>> {
+    pub fn tables(&mut self, key: &str) -> Option<Tables<'t>> {
         let item = self.table.get(key)?;
         let inline = |value: &'t Value| Some((value.as_inline_table()? as &'t dyn TableLike, value.span()));
         let tables = match (item.as_array(), item.as_array_of_tables()) {

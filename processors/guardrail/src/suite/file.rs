@@ -9,7 +9,7 @@ use toml_edit::{ImDocument, TableLike};
 use super::notation::{self, Step};
 use super::{Expect, Series, Suite, Test, When};
 use crate::rule::problem::{Problem, suggestion};
-use crate::rule::reader::{Reader, Source};
+use crate::rule::reader::{Reader, Source, Tables};
 use crate::rule::{METRICS, Metric, MetricKind, Rules};
 
 /// Tests in one file.
@@ -18,8 +18,6 @@ const TESTS_MAX: usize = 1_000;
 const BOUNDARIES_MAX: u128 = 1_000_000;
 const STEP: Duration = Duration::from_millis(100);
 const STATES: &[&str] = &["inactive", "pending", "firing", "resolved", "no_data"];
-
-type Tables<'t> = Vec<(&'t dyn TableLike, Option<Range<usize>>)>;
 
 /// Reads a test file. `rules_of` gives the rules for the file that it names (none: the built-in ones).
 ///
