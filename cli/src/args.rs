@@ -1,6 +1,7 @@
 //! The command line, as a type. Everything a person can type is in this file, in [`trading`] and in [`day`].
 
 pub mod day;
+pub mod report;
 pub mod trading;
 
 use std::net::SocketAddr;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use day::{EvidenceArgs, RunbookArgs, SmokeArgs};
+use day::{EvidenceArgs, RunbookArgs, SmokeArgs, TuneArgs};
 use trading::{KillArgs, LimitsCommand, OrderArgs, OrderCommand, OrdersArgs, ResumeArgs, StrategyArgs, WhatifArgs};
 
 /// Exit codes, shown at the end of `--help`.
@@ -184,10 +185,21 @@ pub enum Command {
     #[command(after_help = "Examples:\n  spark evidence\n  spark evidence --window 7d --out incident.zip\n  \
         spark evidence verify incident.zip\nExit codes of verify: 0 as written, 1 changed, 2 cannot be opened.")]
     Evidence(EvidenceArgs),
+    /// Proposes thresholds from what was observed, and says how many alerts they would have raised.
+    #[command(after_help = "Examples:\n  spark tune\n  spark tune --days 14 --per-exchange --out tuned\n  \
+        spark tune --days 14 --per-exchange --confirm --prometheus http://127.0.0.1:9090\nWithout --confirm nothing changes but the two files.")]
+    Tune(TuneArgs),
     /// Prints the runbook that follows from the dashboards: panel, query, SLO, checks, actions.
     #[command(after_help = "Examples:\n  spark runbook\n  spark runbook --out RUNBOOK.md\n  \
         spark runbook --dashboard my-dashboard.json --check")]
     Runbook(RunbookArgs),
+    /// The last 24 hours (or another window) as Markdown and as one HTML file: figures, uptime, breaches, verdict.
+    #[command(after_help = "Examples:\n  spark report\n  spark report --window 24h --out /srv/reports\n  \
+        spark report --window 7d --html-only\n  spark report --json\nExit code 1 when the verdict is RED.")]
+    Report(report::ReportArgs),
+    /// Health over a longer time.
+    #[command(subcommand)]
+    Health(report::HealthCommand),
     /// Sets the circuit breaker of an exchange by hand.
     #[command(
         after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""

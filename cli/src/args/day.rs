@@ -52,7 +52,7 @@ pub struct TuneArgs {
     /// Only this rule; may be given more than once.
     #[arg(long, value_name = "ID")]
     pub rule: Vec<String>,
-    /// Criticals may become looser than they are in the rules in force.
+    /// Criticals may become looser than specified (the built-in rules; of rules of one's own, their file).
     #[arg(long)]
     pub allow_looser: bool,
     /// Folder for spark-portfolio-tuned.rules.yml and guardrail-tuned.toml.

@@ -25,10 +25,25 @@ pub async fn read(
     purpose: &str,
     subjects: Vec<String>,
     through: u64,
+    take: impl FnMut(Delivery),
+) -> Result<(), Failure> {
+    read_from(bus, purpose, subjects, Start::Beginning, through, take).await
+}
+
+/// As [`read`], from another place on.
+///
+/// # Errors
+/// Exit 69: the broker went away.
+pub async fn read_from(
+    bus: &Bus,
+    purpose: &str,
+    subjects: Vec<String>,
+    start: Start,
+    through: u64,
     mut take: impl FnMut(Delivery),
 ) -> Result<(), Failure> {
     let name = format!("operator-{purpose}-{}", std::process::id());
-    let mut follower = Follower::start(bus.clone(), &name, LEDGER, subjects, Start::Beginning);
+    let mut follower = Follower::start(bus.clone(), &name, LEDGER, subjects, start);
     let mut last = tokio::time::Instant::now();
     loop {
         tokio::select! {
