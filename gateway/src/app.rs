@@ -17,6 +17,7 @@ use crate::event::{Event, Unreadable};
 use crate::http::limit::Limiter;
 use crate::latency::TickLatency;
 use crate::record::Record;
+use crate::render::AlertsAnswer;
 use crate::requests::Requests;
 use crate::stream::Hub;
 use crate::token::OperatorToken;
@@ -200,6 +201,7 @@ impl App {
         let mut portfolio_changed = false;
         let mut ticks_received = Vec::new();
         let mut orders = BTreeSet::new();
+        let mut silences_changed = false;
         for (at, event) in batch {
             if let Ok(Event::Ticks(ticks)) = &event {
                 ticks_received.extend(self.tick_latency.received(at, ticks));
@@ -210,6 +212,7 @@ impl App {
                     Record::Verdict(verdict) => _ = orders.insert(verdict.order.clone()),
                     Record::Order(event) => _ = orders.insert(event.order.clone()),
                     Record::KillSwitch(_) => switched = true,
+                    Record::Silence(_) => silences_changed = true,
                     _ => {}
                 }
             }
@@ -236,6 +239,9 @@ impl App {
             if switched {
                 self.hub.send("kill_switch", &view.trading.guard());
             }
+        }
+        if silences_changed {
+            self.hub.send("alerts", &AlertsAnswer::new(&view, spark_nats::now()));
         }
         drop(view);
         self.waiters.wake(&orders);

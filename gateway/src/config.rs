@@ -22,6 +22,8 @@ pub struct Config {
     pub expected: Vec<String>,
     /// Exchanges whose calls and errors are told in `/metrics` from the beginning, with zeros before the first call.
     pub exchanges: Vec<Venue>,
+    /// Receivers of the notifier whose deliveries are told in `/metrics` from the beginning, with zeros.
+    pub receivers: Vec<String>,
     /// File with the token for commands, one line, at least 16 characters. Without it, and without the environment
     /// variable `SPARK_OPERATOR_TOKEN`, commands are refused.
     pub operator_token_file: Option<PathBuf>,
@@ -61,6 +63,7 @@ impl Default for Config {
             .map(str::to_owned)
             .to_vec(),
             exchanges: vec![Venue::Binance, Venue::Btcturk],
+            receivers: vec!["file".to_owned()],
             operator_token_file: None,
             rate_per_second: 10,
             rate_burst: 20,

@@ -137,7 +137,12 @@ async fn a_firing_alert_has_alertmanagers_shape_and_says_what_keeps_it_from_bein
     }
     let now = spark_nats::now();
     let held = silence("0a-1", "exchange", "btcturk", now + Duration::from_secs(60));
+    let mut live = common::Live::connect(gateway.address, None).await;
     put(&gateway, entry(1, &held, Record::Silence(held.clone())));
+    let told = live.next_of("alerts").await.data;
+    let muted =
+        |name: &str| told["active"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap()["silencedBy"].clone();
+    assert_eq!((muted("WSStaleness"), muted("HighLatency")), (json!(["0a-1"]), json!([])), "pages are told at once");
     let all = get(gateway.address, "/api/v2/alerts").await.json();
     let names = |all: &Value| -> Vec<String> {
         let mut names: Vec<_> = all.as_array().unwrap().iter().map(|one| one["labels"]["alertname"].to_string()).collect();
@@ -618,6 +623,7 @@ async fn every_metric_of_the_contract_is_there_from_the_beginning() {
         zero(&format!("spark_risk_block_total{{environment=\"demo\",service=\"risk\",reason=\"{guard}\"}}"));
     }
     zero("spark_dlq_size{environment=\"demo\",service=\"guardrail\"}");
+    zero("spark_notifications_total{environment=\"demo\",service=\"notifier\",receiver=\"file\",outcome=\"delivered\"}");
     zero("http_requests_total{environment=\"demo\",service=\"gateway\",code=\"500\"}");
     zero("spark_parked_messages{environment=\"demo\",service=\"nats\",process=\"guardrail\"}");
     assert!(metrics.contains("spark_bus_publish_ack_seconds_total{environment=\"demo\",service=\"risk\"} 1.5\n"), "{metrics}");

@@ -28,7 +28,10 @@ export function draw(alerts, now, watched) {
   }
 }
 
-const identity = (alert) => [alert.name, alert.scope, alert.revision, alert.state, alert.at];
+const identity = (alert) => [alert.name, alert.scope, alert.revision, alert.state, alert.at, muted(alert)];
+
+/** Why nobody is told about it. */
+const muted = (alert) => (alert.silencedBy?.length ? 'silenced' : alert.inhibitedBy?.length ? 'follows from another one' : '');
 
 function card(alert) {
   const since = format.fromNanos(alert.since ?? alert.at);
@@ -39,7 +42,8 @@ function card(alert) {
   const tone = alert.severity === 'critical' ? 'bad' : 'warn';
   return h('article', { class: `alert ${alert.severity || ''}` },
     h('h3', {}, h('span', { class: `sev ${tone}` }, alert.state === 'pending' ? `${alert.severity ?? ''} pending` : alert.severity), alert.name,
-      h('span', { class: 'dim' }, format.scope(alert.scope)), h('span', { class: 'age dim small', 'data-since': since })),
+      h('span', { class: 'dim' }, format.scope(alert.scope)),
+      ...(muted(alert) ? [h('span', { class: 'sev dim', title: 'Nobody is told about it' }, muted(alert))] : []), h('span', { class: 'age dim small', 'data-since': since })),
     h('p', {}, alert.summary),
     h('dl', {}, fact('Value', limit), fact('Cause', alert.cause), fact('First action', alert.first_action)));
 }

@@ -62,6 +62,11 @@ const take = {
     mark('prices');
   },
   portfolio(data) { state.portfolio = data; mark('portfolio', 'head'); },
+  // A silence began or ended: what is told has changed, the alerts have not.
+  alerts(data) {
+    state.alerts = { active: data.active, recent: data.recent };
+    mark('alerts', 'head');
+  },
   alert(data) {
     const key = (alert) => `${alert.name} ${JSON.stringify(alert.scope)}`;
     state.alerts.active = state.alerts.active.filter((alert) => key(alert) !== key(data));

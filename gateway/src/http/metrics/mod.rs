@@ -45,7 +45,7 @@ pub fn render(app: &App, now: Timestamp) -> String {
         portfolio(&mut text, &view, &app.config.exchanges);
         market(&mut text, &view, now);
         alerts(&mut text, &view);
-        people::write(&mut text, &view, now);
+        people::write(&mut text, &view, &app.config.receivers, now);
         trading(&mut text, &view);
         bus::write(&mut text, &view);
         gateway(&mut text, &view, now);

@@ -7,11 +7,13 @@ use spark_bus_schema::Timestamp;
 use super::text::Text;
 use crate::view::{View, words};
 
-pub(super) fn write(text: &mut Text, view: &View, now: Timestamp) {
+pub(super) fn write(text: &mut Text, view: &View, configured: &[String], now: Timestamp) {
     const NOTIFIER: (&str, &str) = ("service", "notifier");
     const GUARDRAIL: (&str, &str) = ("service", "guardrail");
     text.family("spark_notifications_total", "counter", "Notifications, by receiver and by what became of them.");
-    for receiver in view.people.receivers() {
+    let mut receivers = view.people.receivers();
+    receivers.extend(configured.iter().map(String::as_str));
+    for receiver in receivers {
         for (outcome, count) in words::OUTCOMES.into_iter().zip(view.people.outcomes(receiver)) {
             text.sample("", &[NOTIFIER, ("receiver", receiver), ("outcome", words::outcome(outcome))], count as f64);
         }
