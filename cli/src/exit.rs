@@ -18,6 +18,8 @@ pub enum Exit {
     Internal = 70,
     /// 75: something outside is in the way (a port, a full disk); trying again later can help.
     Temporary = 75,
+    /// 85: a process ended in good order because it was asked to restart; whoever supervises it starts it again.
+    Restart = 85,
 }
 
 /// Ends a command: the code, and what to print on stderr.

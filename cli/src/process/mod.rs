@@ -1,6 +1,7 @@
 //! `spark <process>`: what is the same for every process. Logging, configuration, metrics, broker, heartbeat, stop.
 
 pub mod logging;
+mod restart;
 pub mod stop;
 
 use std::time::Duration;
@@ -112,13 +113,22 @@ async fn supervised(process: Process, arguments: &ProcessArgs, global: &Global, 
     let data_dir = global.data.join(name);
     let service = Service::start(name, bus.clone(), data_dir.clone(), shutdown.clone())?;
     let goodbye = Service { name, bus: bus.clone(), data_dir, shutdown: shutdown.clone(), status: service.status.clone() };
-    tokio::spawn(complain_without_broker(bus, shutdown.clone()));
+    tokio::spawn(complain_without_broker(bus.clone(), shutdown.clone()));
+    let restart = restart::Wish::default();
+    if !stop::is_supervised() {
+        tokio::spawn(restart.clone().heed(name, bus, shutdown.clone()));
+    }
     let result = tokio::select! {
         result = start(process, service, config) => result,
         () = overdue(&shutdown) => Err(Failure::internal(format!("did not stop within {STOP_LIMIT:?}"))),
     };
     goodbye.stopped().await;
     match result {
+        Ok(()) if restart.is_wanted() => {
+            let code = Exit::Restart as i32;
+            tracing::info!(process = name, code, "stopped to be started again by whoever supervises this process");
+            Err(Failure { exit: Exit::Restart, message: String::new() })
+        }
         Ok(()) if shutdown.is_cancelled() => {
             tracing::info!(process = name, "stopped");
             Ok(())

@@ -8,6 +8,12 @@ use tokio_util::sync::CancellationToken;
 /// Set by the supervisor: stdin is a pipe that it holds open for as long as it lives.
 pub const SUPERVISED: &str = "SPARK_SUPERVISED";
 
+/// Whether `spark up` runs this process, and restarts it.
+#[must_use]
+pub fn is_supervised() -> bool {
+    std::env::var_os(SUPERVISED).is_some()
+}
+
 /// A token that is cancelled when this process shall stop. Call inside a runtime.
 #[must_use]
 pub fn token() -> CancellationToken {
@@ -29,7 +35,7 @@ pub fn token() -> CancellationToken {
 
 /// Calls `act` once the process that holds our stdin open is gone; never when nobody supervises this process.
 pub fn when_supervisor_is_gone(act: impl FnOnce() + Send + 'static) {
-    if std::env::var_os(SUPERVISED).is_none() {
+    if !is_supervised() {
         return;
     }
     // A thread of its own: a blocked read must not keep the runtime from ending.

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,13 @@ pub enum Event {
         /// What comes next.
         next: Next,
     },
+    /// It ended because a restart was asked for; it is started again at once.
+    Restarting {
+        /// Which.
+        name: &'static str,
+        /// Whether it had to be killed.
+        killed: bool,
+    },
     /// It ended because it was told to.
     Stopped {
         /// Which.
@@ -97,6 +104,18 @@ pub struct Orders {
     pub stop: CancellationToken,
     /// Kill at once.
     pub kill: CancellationToken,
+    /// Stop in good order and start again; a pause after a death is cut short.
+    pub restart: Arc<Notify>,
+}
+
+/// How one run ended.
+enum End {
+    /// By itself: its status and the last error it wrote.
+    Died(ExitStatus, Option<String>),
+    /// A restart was asked for; whether it had to be killed.
+    Restart { killed: bool },
+    /// It was told to stop; that is told already.
+    Stopped,
 }
 
 /// Keeps `program` running until told to stop. Returns when nothing of it is left.
@@ -107,8 +126,13 @@ pub async fn keep_running(program: Program, limits: Limits, orders: Orders, even
         let began = Instant::now();
         let (how, code, last_error) = match spawn(&program) {
             Ok(child) => match run_once(child, &program, &limits, &orders, &events).await {
-                Some((status, last_error)) => (describe(status), status.code(), last_error),
-                None => return,
+                End::Died(status, last_error) => (describe(status), status.code(), last_error),
+                End::Restart { killed } => {
+                    restarts.asked(began.elapsed());
+                    let _ = events.send(Event::Restarting { name, killed }).await;
+                    continue;
+                }
+                End::Stopped => return,
             },
             Err(error) => (format!("cannot be started: {error}"), None, None),
         };
@@ -118,6 +142,7 @@ pub async fn keep_running(program: Program, limits: Limits, orders: Orders, even
         let Next::RestartAfter(pause) = next else { return };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = orders.restart.notified() => {}
             () = orders.stop.cancelled() => {}
         }
     }
@@ -137,14 +162,8 @@ fn spawn(program: &Program) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Runs until the process ends (its status and last error) or was stopped (none).
-async fn run_once(
-    mut child: Child,
-    program: &Program,
-    limits: &Limits,
-    orders: &Orders,
-    events: &mpsc::Sender<Event>,
-) -> Option<(ExitStatus, Option<String>)> {
+/// Runs until the process ends or was stopped.
+async fn run_once(mut child: Child, program: &Program, limits: &Limits, orders: &Orders, events: &mpsc::Sender<Event>) -> End {
     let name = program.name;
     let pid = child.id().unwrap_or_default();
     let _ = events.send(Event::Started { name, pid }).await;
@@ -157,6 +176,7 @@ async fn run_once(
     let ended = tokio::select! {
         status = child.wait() => Some(status),
         () = orders.stop.cancelled() => None,
+        () = orders.restart.notified() => None,
     };
     let killed = if ended.is_none() { stop(&mut child, pid, limits.stop, orders).await } else { false };
     // What it may have started goes with it: nats-server survives a launcher that was killed.
@@ -169,11 +189,12 @@ async fn run_once(
         }
     }
     match ended {
-        Some(Ok(status)) => Some((status, output.last_error())),
-        Some(Err(error)) => Some((ExitStatus::from_raw(0), Some(format!("cannot be waited for: {error}")))),
+        Some(Ok(status)) => End::Died(status, output.last_error()),
+        Some(Err(error)) => End::Died(ExitStatus::from_raw(0), Some(format!("cannot be waited for: {error}"))),
+        None if !orders.stop.is_cancelled() => End::Restart { killed },
         None => {
             let _ = events.send(Event::Stopped { name, killed }).await;
-            None
+            End::Stopped
         }
     }
 }

@@ -5,6 +5,7 @@ mod logs;
 mod plan;
 mod policy;
 mod replay;
+mod restarts;
 pub mod run_file;
 mod supervisor;
 mod wiring;
@@ -155,6 +156,9 @@ async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, config: &Conf
         let made = changes.iter().filter(|change| !matches!(change, Change::Unchanged(_)));
         made.for_each(|change| output::note(&format!("{:>13} | {change}", BROKER)));
     }
+    let bus = bus(plan, &identities).await?;
+    let stop_limit = Duration::from_millis(config.supervisor.stop_limit_ms);
+    tokio::spawn(restarts::follow(bus, supervisor.asks(), stop_limit));
     write_targets(plan)?;
     let mut exchanges_wait = wiring::simulator(plan).is_some();
     for process in plan.processes() {
@@ -201,10 +205,15 @@ async fn told<T>(what: &str, work: impl Future<Output = Result<T, Failure>>) -> 
     }
 }
 
+/// The supervisor's own connection.
+async fn bus(plan: &Plan, identities: &Identities) -> Result<Bus, Failure> {
+    let credentials = identities.seed_file("supervisor").map_or(Credentials::None, Credentials::NkeySeedFile);
+    Ok(Bus::connect(ConnectOptions { url: plan.nats_url(), name: "supervisor".to_owned(), credentials }).await?)
+}
+
 async fn broker_ready(plan: &Plan, config: &Config, identities: &Identities) -> Result<Vec<Change>, Failure> {
     server::wait_ready(plan.ports.nats, BROKER_LIMIT).await?;
-    let credentials = identities.seed_file("supervisor").map_or(Credentials::None, Credentials::NkeySeedFile);
-    let bus = Bus::connect(ConnectOptions { url: plan.nats_url(), name: "supervisor".to_owned(), credentials }).await?;
+    let bus = bus(plan, identities).await?;
     tokio::time::timeout(BROKER_LIMIT, bus.wait_connected()).await.map_err(|_| {
         Failure::temporary(format!(
             "nats-server does not let us in after {BROKER_LIMIT:?}; see its log in {}",
@@ -317,6 +326,9 @@ impl Signals {
         }
     }
 }
+
+/// What `spark up` can run, and a person can ask to be restarted.
+pub const RESTARTABLE: &[&str] = plan::STOP_ORDER;
 
 /// The folder of the broker that `spark up` runs on a data folder.
 #[must_use]

@@ -52,6 +52,16 @@ impl Restarts {
         self.deaths_in_a_row = self.deaths_in_a_row.saturating_add(1);
         Next::RestartAfter(self.policy.pause.saturating_mul(1 << doublings).min(self.policy.pause_max))
     }
+
+    /// The process was stopped after `ran_for` because somebody asked for a restart. That is no death, and the pause of the
+    /// next death is what it would have been. It also counts as one that ran well: a command must not end in the whole
+    /// system going down because the configuration was spoilt meanwhile.
+    pub fn asked(&mut self, ran_for: Duration) {
+        if ran_for >= self.policy.stable_after {
+            self.deaths_in_a_row = 0;
+        }
+        self.was_stable = true;
+    }
 }
 
 #[cfg(test)]
@@ -91,6 +101,24 @@ mod tests {
         check(&[(10, Some(64))], &[None]);
         check(&[(10, Some(70)), (10, Some(64))], &[Some(100), None]);
         check(&[(60_000, Some(0)), (10, Some(64))], &[Some(100), Some(200)]);
+    }
+
+    #[test]
+    fn a_restart_that_was_asked_for_is_no_death_and_a_later_death_counts_as_ever() {
+        let policy = Policy {
+            pause: Duration::from_millis(100),
+            pause_max: Duration::from_millis(1_000),
+            stable_after: Duration::from_secs(30),
+        };
+        let check = |ran_s: u64, want: u64| {
+            let mut restarts = Restarts::new(policy);
+            restarts.died(Duration::ZERO, None);
+            restarts.asked(Duration::from_secs(ran_s));
+            // Not even a spoilt configuration gives up what ran before.
+            assert_eq!(restarts.died(Duration::ZERO, Some(64)), Next::RestartAfter(Duration::from_millis(want)), "{ran_s}");
+        };
+        check(1, 200);
+        check(30, 100);
     }
 
     #[test]

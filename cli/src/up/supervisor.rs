@@ -5,16 +5,20 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::child::{EVENTS_MAX, Event, Limits, Orders, Program, keep_running};
 use super::logs::{Severity, Throttle, brief};
 use super::plan::STOP_ORDER;
 use super::policy::Next;
+use super::restarts::{Answer, Ask, RESTARTS_MAX};
 use super::run_file::RunFile;
 use crate::exit::Failure;
 use crate::output::{self, Style};
+
+/// A process that was started again so recently is left alone: the command was given before anybody could see what became of it.
+const JUST_RESTARTED: Duration = Duration::from_secs(5);
 
 /// The processes of one `spark up`.
 pub struct Supervisor {
@@ -27,6 +31,12 @@ pub struct Supervisor {
     throttles: BTreeMap<&'static str, Throttle>,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
+    asks_sender: mpsc::Sender<Ask>,
+    asks: mpsc::Receiver<Ask>,
+    /// Restarts under way that were asked for: who waits for the new run.
+    awaited: BTreeMap<&'static str, oneshot::Sender<Answer>>,
+    /// When a process was last started again, for whatever reason.
+    started_again: BTreeMap<&'static str, Instant>,
 }
 
 impl Supervisor {
@@ -34,7 +44,28 @@ impl Supervisor {
     #[must_use]
     pub fn new(run: RunFile, data: PathBuf, limits: Limits, json: bool) -> Self {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        Self { run, data, limits, json, stopping: false, children: BTreeMap::new(), throttles: BTreeMap::new(), sender, events }
+        let (asks_sender, asks) = mpsc::channel(RESTARTS_MAX);
+        Self {
+            run,
+            data,
+            limits,
+            json,
+            stopping: false,
+            children: BTreeMap::new(),
+            throttles: BTreeMap::new(),
+            sender,
+            events,
+            asks_sender,
+            asks,
+            awaited: BTreeMap::new(),
+            started_again: BTreeMap::new(),
+        }
+    }
+
+    /// Where restarts can be asked for.
+    #[must_use]
+    pub fn asks(&self) -> mpsc::Sender<Ask> {
+        self.asks_sender.clone()
     }
 
     /// Starts a process and keeps it running.
@@ -56,7 +87,59 @@ impl Supervisor {
             tokio::select! {
                 result = &mut work => return result,
                 event = self.events.recv() => if let Some(event) = event { self.took(event)?; },
+                ask = self.asks.recv() => if let Some(ask) = ask { self.asked(ask); },
             }
+        }
+    }
+
+    /// Somebody wants a process restarted: begins with it, or says why not.
+    fn asked(&mut self, ask: Ask) {
+        let Ask { service, command, sequence, refused, answer } = ask;
+        let who = output::visible(&command.actor);
+        let attempt =
+            command.episode.map(|episode| format!(", episode {} attempt {}", output::visible(&episode), command.attempt));
+        let why = output::visible(&command.reason);
+        let asked = format!("{who} asks for a restart: {why} (LEDGER:{sequence}{})", attempt.unwrap_or_default());
+        let report = |refused: Option<&str>| {
+            json!({"event": "restart_asked", "process": service, "by": command.actor, "reason": command.reason,
+                "sequence": sequence, "refused": refused})
+        };
+        let admitted = refused.map_or_else(|| self.admitted(&service), Err);
+        match admitted {
+            Ok(name) => {
+                self.report(&report(None));
+                self.say(name, Style::Yellow, &asked);
+                self.awaited.insert(name, answer);
+                if let Some((orders, _)) = self.children.get(name) {
+                    orders.restart.notify_one();
+                }
+            }
+            Err(why) => {
+                self.report(&report(Some(&why)));
+                self.say(&output::visible(&service), Style::Yellow, &format!("{asked}; refused: {why}"));
+                // Whoever asked may have given up waiting.
+                let _ = answer.send(Answer::Refused(why));
+            }
+        }
+    }
+
+    /// The process that may be restarted now, or why none may.
+    fn admitted(&self, service: &str) -> Result<&'static str, String> {
+        let Some(name) = STOP_ORDER.iter().find(|name| **name == service) else {
+            return Err(format!("there is no such process; there are {}", STOP_ORDER.join(", ")));
+        };
+        if self.stopping {
+            return Err("the system stops".to_owned());
+        }
+        if !self.children.contains_key(name) {
+            return Err("it does not run here".to_owned());
+        }
+        if self.awaited.get(name).is_some_and(|waiting| !waiting.is_closed()) {
+            return Err("it is being restarted already".to_owned());
+        }
+        match self.started_again.get(name).map(Instant::elapsed) {
+            Some(ago) if ago < JUST_RESTARTED => Err(format!("it was started again {:.1} s ago", ago.as_secs_f64())),
+            _ => Ok(name),
         }
     }
 
@@ -68,9 +151,23 @@ impl Supervisor {
                 self.running(name).pid = Some(pid);
                 let restarts = self.running(name).restarts;
                 if restarts > 0 {
+                    self.started_again.insert(name, Instant::now());
                     self.say(name, Style::Yellow, &format!("started again, pid {pid} (restart {restarts})"));
                 }
                 self.save();
+                if let Some(answer) = self.awaited.remove(name) {
+                    // Whoever asked may have given up waiting.
+                    let _ = answer.send(Answer::Started { pid });
+                }
+            }
+            Event::Restarting { name, killed } => {
+                self.report(&json!({"event": "restarting", "process": name, "killed": killed}));
+                self.running(name).pid = None;
+                self.running(name).restarts += 1;
+                self.save();
+                if killed {
+                    self.say(name, Style::Yellow, "killed: it did not stop in time");
+                }
             }
             Event::Said { name, severity, line } => self.said(name, severity, &line),
             Event::Died { name, how, last_error, next } => return self.died(name, &how, last_error.as_deref(), next),
@@ -145,6 +242,7 @@ impl Supervisor {
     /// Stops every process in order. `hurry` (a second Ctrl-C) kills what is left.
     pub async fn stop(mut self, hurry: impl Future<Output = ()>) {
         self.stopping = true;
+        self.awaited.clear();
         let everyone: Vec<Orders> = self.children.values().map(|(orders, _)| orders.clone()).collect();
         let hurrying = async {
             hurry.await;
@@ -163,6 +261,7 @@ impl Supervisor {
                         // A process that dies while everything stops needs no more than its line.
                         let _ = self.took(event);
                     },
+                    ask = self.asks.recv() => if let Some(ask) = ask { self.asked(ask); },
                 }
             }
         }
