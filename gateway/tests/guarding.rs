@@ -182,7 +182,13 @@ async fn a_firing_alert_has_alertmanagers_shape_and_says_what_keeps_it_from_bein
         assert_eq!(names(&get(gateway.address, &format!("/api/v2/alerts?{query}")).await.json()), want, "{query}");
     }
     for wrong in ["filter=a%3E", "silenced=yes", "receiver=(", "colour=red"] {
-        assert_eq!(get(gateway.address, &format!("/api/v2/alerts?{wrong}")).await.status, 400, "{wrong}");
+        let answer = get(gateway.address, &format!("/api/v2/alerts?{wrong}")).await;
+        assert_eq!((answer.status, answer.header("content-type")), (400, Some("application/json")), "{wrong}");
+        assert!(
+            answer.json().as_str().unwrap().contains("A value cannot be used; "),
+            "a text, as amtool wants it: {}",
+            answer.body
+        );
     }
     let shown = get(gateway.address, "/api/alerts").await.json();
     let row = shown["active"].as_array().unwrap().iter().find(|row| row["name"] == "WSStaleness").unwrap().clone();

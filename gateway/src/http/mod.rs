@@ -38,6 +38,9 @@ const KILL_SWITCH: &str = "/api/exec/kill-switch";
 /// The path of the live stream: no rate limit and no time limit apply, its clients are bounded in number.
 const STREAM: &str = "/api/stream";
 
+/// What begins like this is Alertmanager's API, whose clients take no problem documents.
+const ALERTMANAGER: &str = "/api/v2/";
+
 /// What handlers get.
 #[derive(Clone)]
 pub(crate) struct Context {
@@ -158,8 +161,11 @@ async fn envelope(State(context): State<Context>, request: Request, next: Next) 
     let begun = Instant::now();
     let path = request.uri().path();
     let api = path.starts_with("/api/");
-    let told = api && path != STREAM;
+    let (told, alertmanager) = (api && path != STREAM, path.starts_with(ALERTMANAGER));
     let mut response = next.run(request).await;
+    if alertmanager {
+        response = problem::as_text(response);
+    }
     context.app.http.observe(response.status().as_u16(), begun.elapsed(), told);
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {

@@ -1,7 +1,9 @@
 //! Errors as problem documents (RFC 9457): what, where, and how to put it right.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
@@ -56,10 +58,32 @@ impl Problem {
         self
     }
 
+    fn sentence(&self) -> String {
+        let place = self.place.as_ref().map(|place| format!("{place}: "));
+        let parts = [Some(self.title.to_owned()), self.detail.clone(), self.fix.clone()];
+        place.unwrap_or_default() + &parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+
     pub fn fix(mut self, fix: String) -> Self {
         self.fix = Some(fix);
         self
     }
+}
+
+/// A problem in one sentence, kept with the answer: for clients that take nothing but a text.
+#[derive(Clone)]
+struct Sentence(Arc<str>);
+
+/// The same answer as Alertmanager gives it: a JSON text. Its clients refuse everything else.
+pub(crate) fn as_text(mut response: Response) -> Response {
+    let Some(Sentence(text)) = response.extensions_mut().remove::<Sentence>() else { return response };
+    let body = serde_json::to_vec(&*text).unwrap_or_default();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // That of the other body.
+    headers.remove(header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from(body);
+    response
 }
 
 impl IntoResponse for Problem {
@@ -67,6 +91,7 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        response.extensions_mut().insert(Sentence(Arc::from(self.sentence())));
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"spark\""));
         }
