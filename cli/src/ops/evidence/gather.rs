@@ -8,7 +8,7 @@ use spark_bus_schema::control::LimitsCommand;
 use spark_bus_schema::{Message, subject};
 use spark_nats::{Bus, Start};
 use spark_reporter::evidence::{About, Bundle, Error, LedgerHead};
-use spark_reporter::{History, Window};
+use spark_reporter::{History, Window, chart, report};
 
 use crate::args::Global;
 use crate::config::Config;
@@ -167,6 +167,25 @@ fn from_history(bundle: &mut Bundle, global: &Global, window: Window) -> Result<
             return Ok(());
         }
     };
-    let _ = (history, window);
+    let report = match report::build(&history, window, window.to) {
+        Ok(report) => report,
+        Err(error) => {
+            for name in [REPORT, CHARTS] {
+                bundle.missing(name, chain(&error));
+            }
+            return Ok(());
+        }
+    };
+    bundle.add("report/report.md", report::markdown(&report))?;
+    bundle.add("report/report.html", report::html(&report))?;
+    let mut document = serde_json::to_vec_pretty(&report).map_err(Error::Json)?;
+    document.push(b'\n');
+    bundle.add("report/report.json", document)?;
+    if report.charts.is_empty() {
+        bundle.missing(CHARTS, "the history has nothing to draw in this window");
+    }
+    for chart in &report.charts {
+        bundle.add(&format!("{CHARTS}/{}.svg", chart.id), chart::svg_file(chart))?;
+    }
     Ok(())
 }

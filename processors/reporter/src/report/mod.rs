@@ -10,7 +10,7 @@ mod html;
 mod judge;
 mod markdown;
 pub(crate) mod page;
-mod uptime;
+pub(crate) mod uptime;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ pub(crate) const HEARD_SECONDS: i64 = 5;
 
 /// A process that was heard of in a second counts as there in that second and the [`HEARD_SECONDS`] after it. Time before the
 /// first sign of life of all does not count.
-pub(super) fn of(presence: &[Presence], runs: &[Run], window: Window) -> Uptime {
+pub(crate) fn of(presence: &[Presence], runs: &[Run], window: Window) -> Uptime {
     let second = |at: spark_bus_schema::Timestamp| at.as_millis().div_euclid(1_000);
     let heard = presence.iter().filter(|row| row.heard != 0);
     let Some(first) = heard.map(|row| second(row.minute) + i64::from(row.heard.trailing_zeros())).min() else {

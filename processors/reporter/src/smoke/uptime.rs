@@ -1,43 +1,13 @@
 //! The share of time in which every process was heard of.
 
-use std::collections::BTreeMap;
-
 use crate::history::{Presence, Window};
+use crate::report::uptime;
 
-/// A process that was heard of this many seconds ago, at most, is there: the guardrail's own warning threshold.
-pub const HEARD_SECONDS: i64 = 5;
-
-/// The share of the window's seconds, 0 to 1, in which every process that was heard of at all within it was heard of within
-/// the last [`HEARD_SECONDS`]. Time before the first sign of life of all is not counted: nothing was installed then, or the
-/// history does not reach that far. None when nothing was ever heard.
+/// The share of the window's seconds, 0 to 1, in which every process that was heard of at all within it was there, as the
+/// report counts it. None when nothing was ever heard.
 #[must_use]
 pub fn uptime(presence: &[Presence], window: Window) -> Option<f64> {
-    let mut services: BTreeMap<&str, Vec<(i64, u64)>> = BTreeMap::new();
-    for row in presence.iter().filter(|row| row.heard != 0) {
-        services.entry(&row.service).or_default().push((row.minute.as_millis().div_euclid(1_000), row.heard));
-    }
-    let first = services.values().flatten().map(|(minute, heard)| minute + i64::from(heard.trailing_zeros())).min()?;
-    let from = first.max(window.from.as_millis().div_euclid(1_000));
-    let to = window.to.as_millis().div_euclid(1_000);
-    let seconds = usize::try_from(to - from).ok().filter(|seconds| *seconds > 0)?;
-    let mut all = vec![true; seconds];
-    for minutes in services.values() {
-        let mut heard = vec![false; seconds];
-        for (minute, bits) in minutes {
-            for second in (0..60).filter(|second| bits >> second & 1 == 1).map(|second| minute + second) {
-                // Each sign of life covers its own second and those after it.
-                let covered = (second - from).max(0)..(second - from + HEARD_SECONDS + 1).max(0);
-                for index in covered {
-                    if let Some(slot) = usize::try_from(index).ok().and_then(|index| heard.get_mut(index)) {
-                        *slot = true;
-                    }
-                }
-            }
-        }
-        all.iter_mut().zip(heard).for_each(|(all, heard)| *all &= heard);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "seconds of a window fit into 53 bits")]
-    Some(all.iter().filter(|up| **up).count() as f64 / seconds as f64)
+    uptime::of(presence, &[], window).overall
 }
 
 #[cfg(test)]
