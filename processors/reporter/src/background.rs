@@ -24,13 +24,22 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Who asks.
 const ACTOR: &str = "reporter";
 
-/// Starts both; abort the handle to end them.
-pub(crate) fn start(service: &Service, config: &Config) -> JoinHandle<()> {
+/// Both tasks; dropping it ends them.
+pub(crate) struct Background(JoinHandle<()>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts both.
+pub(crate) fn start(service: &Service, config: &Config) -> Background {
     let smokes = smokes(service.bus.clone(), service.data_dir.join(DATABASE), config.clone());
     let reports = reports(service.data_dir.join(DATABASE), crate::wiring::reports_dir(service), config.reports_kept);
-    tokio::spawn(async move {
+    Background(tokio::spawn(async move {
         tokio::join!(smokes, reports);
-    })
+    }))
 }
 
 async fn smokes(bus: Bus, history: PathBuf, config: Config) {

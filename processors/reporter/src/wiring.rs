@@ -58,10 +58,8 @@ pub enum Error {
 /// [`Error`]; a broker that is away is waited for and is none.
 pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     let recorder = Recorder::open(&service.data_dir.join(DATABASE))?;
-    let background = crate::background::start(&service, &config);
-    let result = Recording::new(&service, &config, recorder).run().await;
-    background.abort();
-    result
+    let _background = crate::background::start(&service, &config);
+    Recording::new(&service, &config, recorder).run().await
 }
 
 /// The folder for written reports, `<data>/reports`, beside the process's own.
