@@ -159,7 +159,7 @@ impl At {
         self.0
     }
 
-    fn is_parked(mut self, event: Event, reason: &'static str) -> Timeline {
+    fn parks(mut self, event: Event, reason: &'static str) -> Timeline {
         self.0.happens.push((self.1, Happens::Parked(event, reason)));
         self.0
     }
@@ -307,7 +307,7 @@ fn a_flapping_value_raises_one_alert() {
     let level = LATENCY.replace("window = \"10s\"", "window = \"1s\"").replace(", for = \"5s\"", "");
     let mut timeline = Timeline::of(&level);
     for second in 0..40_u32 {
-        let slow = second >= 10 && second < 30 && second % 3 == 0;
+        let slow = (10..30).contains(&second) && second % 3 == 0;
         timeline = timeline.at(&format!("{second}s")).comes(refresh(if slow { 2_000 } else { 100 }));
     }
     // Two seconds in a row are well each time, and it keeps firing for three.
@@ -491,7 +491,7 @@ fn a_threshold_changed_midway_is_in_force_at_once_survives_a_restart_and_can_be_
 #[test]
 fn changed_thresholds_that_cannot_be_are_parked_and_change_nothing() {
     let at = |timeline: Timeline, changes: &[ThresholdChange], reason: &'static str| {
-        timeline.at("1s").is_parked(thresholds(1, changes, false), reason)
+        timeline.at("1s").parks(thresholds(1, changes, false), reason)
     };
     let good = || change("refresh", &[], Some(500.0), None);
     let mut timeline = Timeline::of(LATENCY).at("0s").comes(refresh(100));
@@ -508,7 +508,7 @@ fn changed_thresholds_that_cannot_be_are_parked_and_change_nothing() {
         .at("1s")
         .comes(thresholds(1, &[change("refresh", &[("exchange", "binance")], Some(2_900.0), None)], false))
         .at("2s")
-        .is_parked(
+        .parks(
             thresholds(2, &[change("refresh", &[], None, Some(2_000.0))], false),
             "critical in exchange=binance reached before",
         )
@@ -517,7 +517,7 @@ fn changed_thresholds_that_cannot_be_are_parked_and_change_nothing() {
     let warning_only = LATENCY.replace("critical = { threshold = 3000, for = \"5s\" }\n", "");
     Timeline::of(&warning_only)
         .at("1s")
-        .is_parked(thresholds(1, &[change("refresh", &[], None, Some(2_000.0))], false), "the rule has no critical threshold")
+        .parks(thresholds(1, &[change("refresh", &[], None, Some(2_000.0))], false), "the rule has no critical threshold")
         .until("2s")
         .holds();
 }
