@@ -226,9 +226,10 @@ impl App {
             };
             match change {
                 Change::Alert(key) => {
-                    let row = view.alerts.get(&key).map(|alert| view.alert_rows([alert], at));
-                    if let Some(row) = row.iter().flatten().next() {
-                        self.hub.send("alert", row);
+                    // Who reads a day of alerts at the start has no clients yet, and a row costs a look at all that fire.
+                    let alert = view.alerts.get(&key).filter(|_| self.hub.clients() > 0);
+                    for row in view.alert_rows(alert, at) {
+                        self.hub.send("alert", &row);
                     }
                 }
                 Change::Portfolio => portfolio_changed = true,
@@ -240,7 +241,7 @@ impl App {
                 self.hub.send("kill_switch", &view.trading.guard());
             }
         }
-        if silences_changed {
+        if silences_changed && self.hub.clients() > 0 {
             self.hub.send("alerts", &AlertsAnswer::new(&view, spark_nats::now()));
         }
         drop(view);

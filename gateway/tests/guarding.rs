@@ -496,6 +496,7 @@ async fn thresholds_limits_and_the_kill_switch_tell_what_would_change_from_what(
         (json!({"changes": [{"rule": "portfolio_refresh_p95"}]}), "neither"),
         (json!({"changes": []}), "changes: empty"),
         (json!({"changes": [{"rule": "portfolio_refresh_p95", "warning": -1}]}), "not a number from 0"),
+        (json!({"changes": [{"rule": "portfolio_refresh_p95", "critical": 1000}]}), "the wrong way round"),
         (json!({"changs": []}), "unknown field"),
     ] {
         let answer =

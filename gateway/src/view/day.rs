@@ -106,3 +106,50 @@ impl Day {
 fn number(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(1_000 * HOUR_S)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use spark_bus_schema::alerts::{Alert, Severity};
+
+    use super::*;
+
+    fn fired(name: &str) -> Record {
+        Record::Alert(Alert {
+            name: name.into(),
+            rule: "r".into(),
+            revision: 1,
+            scope: BTreeMap::new(),
+            state: AlertState::Firing,
+            severity: Some(Severity::Warning),
+            value: None,
+            threshold: None,
+            direction: "above".into(),
+            unit: String::new(),
+            window_ms: 0,
+            samples: 0,
+            at: Timestamp::ZERO,
+            since: None,
+            summary: String::new(),
+            cause: String::new(),
+            first_action: String::new(),
+            permanent_fix: String::new(),
+            runbook: String::new(),
+        })
+    }
+
+    #[test]
+    fn what_is_older_than_a_day_is_not_counted_and_not_held() {
+        let mut day = Day::default();
+        let begin = Timestamp::from_millis(1_800_000_000_000);
+        let hour = Duration::from_secs(3_600);
+        for hours in 0..100_u32 {
+            day.apply(begin + hour * hours, &fired("A"));
+        }
+        assert_eq!(day.hours.len(), HOURS_MAX);
+        let count = |hours: u32| day.sums(begin + hour * hours).fired.get("A").copied().unwrap_or(0);
+        assert_eq!((count(99), count(109), count(124)), (25, 15, 0));
+    }
+}

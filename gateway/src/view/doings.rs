@@ -13,6 +13,10 @@ use crate::record::{Entry, Record};
 
 /// Steps of episodes, restarts and rollbacks held.
 pub const STEPS_MAX: usize = 200;
+/// Bytes of a step's message; of a larger one only the line is held.
+pub const STEP_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a message about thresholds; a larger one is not held.
+pub const THRESHOLDS_BYTES_MAX: usize = 64 * 1024;
 /// Thresholds changed at run time that are held.
 pub const THRESHOLDS_MAX: usize = 512;
 
@@ -62,7 +66,9 @@ impl Doings {
     /// when there was no room for it.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry, live: bool) -> bool {
         let step = match &entry.record {
-            Record::Thresholds(command) => return self.change(entry.sequence, command),
+            Record::Thresholds(command) => {
+                return entry.payload.len() <= THRESHOLDS_BYTES_MAX && self.change(entry.sequence, command);
+            }
             Record::Smoke(smoke) => {
                 if self.smoke.as_ref().is_none_or(|(held, _)| *held < entry.sequence) {
                     self.smoke = Some((entry.sequence, smoke.clone()));
@@ -71,7 +77,7 @@ impl Doings {
             }
             record => step(entry.sequence, at, record),
         };
-        let Some(step) = step else { return true };
+        let Some(mut step) = step else { return true };
         if self.steps.back().is_some_and(|held| held.sequence >= step.sequence) {
             return true;
         }
@@ -79,6 +85,9 @@ impl Doings {
             && let Some(place) = words::STAGES.iter().position(|stage| *stage == action.stage)
         {
             self.stages[place] += 1;
+        }
+        if entry.payload.len() > STEP_BYTES_MAX {
+            step.action = None;
         }
         if self.steps.len() == STEPS_MAX {
             self.steps.pop_front();
@@ -156,35 +165,39 @@ fn step(sequence: u64, stored_at: Timestamp, record: &Record) -> Option<Step> {
     Some(match record {
         Record::Action(action) => Step {
             stage: Some(words::stage(action.stage)),
-            episode: Some(action.episode.clone()),
-            service: action.service.clone(),
+            episode: Some(words::short(&action.episode)),
+            service: action.service.as_deref().map(words::short),
             dry_run: action.dry_run,
-            summary: action.summary.clone(),
+            summary: words::short(&action.summary),
             action: Some(Box::new(action.clone())),
             ..empty
         },
         Record::Restart(command) => Step {
             what: "restart",
-            episode: command.episode.clone(),
+            episode: command.episode.as_deref().map(words::short),
             service: Some(command.service.clone()),
-            actor: command.actor.clone(),
-            summary: command.reason.clone(),
+            actor: words::short(&command.actor),
+            summary: words::short(&command.reason),
             ..empty
         },
         Record::Restarted(done) => Step {
             what: "restarted",
             stage: Some(words::restart(done.outcome)),
-            episode: done.episode.clone(),
+            episode: done.episode.as_deref().map(words::short),
             service: Some(done.service.clone()),
             actor: "supervisor".to_owned(),
-            summary: done.detail.clone().unwrap_or_else(|| format!("{} in {} ms", words::restart(done.outcome), done.took_ms)),
+            summary: done
+                .detail
+                .as_deref()
+                .map(words::short)
+                .unwrap_or_else(|| format!("{} in {} ms", words::restart(done.outcome), done.took_ms)),
             ..empty
         },
         Record::Rollback(command) => Step {
             what: "rollback",
-            episode: Some(command.episode.clone()),
-            actor: command.actor.clone(),
-            summary: command.reason.clone(),
+            episode: Some(words::short(&command.episode)),
+            actor: words::short(&command.actor),
+            summary: words::short(&command.reason),
             ..empty
         },
         _ => return None,

@@ -15,6 +15,8 @@ use crate::record::{Entry, Record};
 pub const SILENCES_MAX: usize = 500;
 /// Silences that ended longer ago are forgotten.
 pub const SILENCES_KEPT: Duration = Duration::from_secs(5 * 24 * 3_600);
+/// Bytes of a silence's message; a larger one is not held.
+pub const SILENCE_BYTES_MAX: usize = 16 * 1024;
 /// Notifications held, with what became of them.
 pub const NOTIFICATIONS_MAX: usize = 200;
 /// Groups of a receiver whose newest notification is held.
@@ -86,7 +88,7 @@ impl People {
     /// when there was no room for it.
     pub fn apply(&mut self, at: Timestamp, entry: &Entry, live: bool) -> bool {
         match &entry.record {
-            Record::Silence(silence) => self.silence(entry.sequence, at, silence),
+            Record::Silence(silence) => entry.payload.len() <= SILENCE_BYTES_MAX && self.silence(entry.sequence, at, silence),
             Record::Notification(told) => self.notification(entry.sequence, told),
             Record::Delivery(told) => self.delivery(told, live),
             _ => true,
@@ -96,6 +98,11 @@ impl People {
     /// Takes in a silence; an older word on it changes nothing. False when there is no room, or a matcher cannot be used.
     pub fn silence(&mut self, sequence: u64, at: Timestamp, silence: &Silence) -> bool {
         self.silences.forget_ended(at - SILENCES_KEPT);
+        if self.silences.len() >= SILENCES_MAX {
+            // One that is over makes room, the oldest of them.
+            let over = self.silences.iter().map(|held| held.ends_at).filter(|ends_at| *ends_at <= at).min();
+            self.silences.forget_ended(over.map_or(Timestamp::ZERO, |ends_at| ends_at + Duration::from_nanos(1)));
+        }
         let held = &self.silences;
         self.silence_sequences.retain(|id, _| held.get(id).is_some());
         match self.silence_sequences.get(&silence.id) {
@@ -122,12 +129,12 @@ impl People {
         }
         self.notifications.push_back(NotificationRow {
             sequence,
-            receiver: told.receiver.clone(),
-            group_key: told.group_key.clone(),
-            group_labels: told.group_labels.clone(),
+            receiver: words::short(&told.receiver),
+            group_key: words::short(&told.group_key),
+            group_labels: words::short_labels(&told.group_labels),
             revision: told.revision,
             reason: words::reason(told.reason),
-            names: names.into_iter().take(NAMES_SHOWN).map(str::to_owned).collect(),
+            names: names.into_iter().take(NAMES_SHOWN).map(words::short).collect(),
             alerts: told.alerts.len(),
             firing: told.alerts.iter().filter(|alert| alert.firing).count(),
             truncated: told.truncated,
@@ -138,7 +145,7 @@ impl People {
     }
 
     fn group(&mut self, told: &Notification) -> bool {
-        let key = (told.receiver.clone(), told.group_key.clone());
+        let key = (words::short(&told.receiver), words::short(&told.group_key));
         if told.reason == NotifyReason::Resolved {
             self.groups.remove(&key);
             return true;
@@ -147,8 +154,8 @@ impl People {
             return false;
         }
         let firing = told.alerts.iter().filter(|alert| alert.firing).take(GROUP_ALERTS_MAX);
-        let fingerprints = firing.map(|alert| alert.fingerprint.clone()).collect();
-        self.groups.insert(key, Group { labels: told.group_labels.clone(), fingerprints });
+        let fingerprints = firing.map(|alert| words::short(&alert.fingerprint)).collect();
+        self.groups.insert(key, Group { labels: words::short_labels(&told.group_labels), fingerprints });
         true
     }
 
@@ -158,15 +165,16 @@ impl People {
                 outcome: words::outcome(told.outcome),
                 attempts: told.attempts,
                 http_status: told.http_status,
-                detail: told.detail.clone(),
+                detail: told.detail.as_deref().map(words::short),
                 took_ms: told.took_ms,
                 at: told.at.to_string(),
             });
         }
-        if self.outcomes.len() >= RECEIVERS_MAX && !self.outcomes.contains_key(&told.receiver) {
+        let receiver = words::short(&told.receiver);
+        if self.outcomes.len() >= RECEIVERS_MAX && !self.outcomes.contains_key(&receiver) {
             return false;
         }
-        let counts = self.outcomes.entry(told.receiver.clone()).or_default();
+        let counts = self.outcomes.entry(receiver).or_default();
         if live && let Some(place) = words::OUTCOMES.iter().position(|outcome| *outcome == told.outcome) {
             counts[place] += 1;
         }
@@ -194,5 +202,38 @@ impl People {
     #[must_use]
     pub fn outcomes(&self, receiver: &str) -> [u64; words::OUTCOMES.len()] {
         self.outcomes.get(receiver).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spark_bus_schema::notify::Matcher;
+
+    fn silence(number: usize, ends_at: i64) -> Silence {
+        Silence {
+            id: format!("id-{number}"),
+            matchers: vec![Matcher { name: "a".into(), value: "b".into(), is_regex: false, is_equal: true }],
+            starts_at: Timestamp::ZERO,
+            ends_at: Timestamp::from_millis(ends_at),
+            created_by: "ayse".into(),
+            comment: "c".into(),
+            at: Timestamp::ZERO,
+        }
+    }
+
+    #[test]
+    fn silences_are_bounded_one_that_is_over_makes_room_and_the_newest_word_counts_in_any_order() {
+        let mut people = People::default();
+        let now = Timestamp::from_millis(1_000_000);
+        for number in 0..SILENCES_MAX {
+            assert!(people.silence(number as u64 + 1, now, &silence(number, if number == 7 { 999_000 } else { 2_000_000 })));
+        }
+        assert!(people.silence(1_000, now, &silence(1_000, 2_000_000)), "number 7 is over");
+        assert_eq!((people.silences.len(), people.silences.get("id-7")), (SILENCES_MAX, None));
+        assert!(!people.silence(1_001, now, &silence(1_001, 2_000_000)), "no room");
+        assert!(people.silence(1_002, now, &silence(3, 3_000_000)), "one that is there may change");
+        assert!(people.silence(1_001, now, &silence(3, 1_500_000)), "an older word comes late");
+        assert_eq!(people.silences.get("id-3").unwrap().ends_at, Timestamp::from_millis(3_000_000));
     }
 }

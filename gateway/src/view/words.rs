@@ -1,7 +1,25 @@
 //! Enums of the bus as they are written in messages, for labels and lines.
 
+use spark_alerting::Labels;
 use spark_bus_schema::actions::{ActionStage, RestartOutcome};
 use spark_bus_schema::notify::{DeliveryOutcome, NotifyReason};
+
+/// Characters of a text that came with a message and is held.
+pub const TEXT_CHARS_MAX: usize = 1_000;
+/// Labels of a group that are held.
+pub const LABELS_MAX: usize = 32;
+
+/// The beginning of a text.
+#[must_use]
+pub fn short(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
+
+/// The first labels, as far as they are short.
+#[must_use]
+pub fn short_labels(labels: &Labels) -> Labels {
+    labels.iter().take(LABELS_MAX).map(|(name, value)| (short(name), short(value))).collect()
+}
 
 /// Every stage of an episode, in order.
 pub const STAGES: [ActionStage; 8] = [

@@ -157,7 +157,13 @@ fn thresholds(app: &App, params: &Value, actor: &str, reason: &str, now: Timesta
             let detail = format!("{:.64}: neither warning nor critical", change.rule);
             return Err(Problem::bad_value("body: params.changes", detail, format!("e.g. {EXAMPLE}")));
         }
-        effect.extend(places(&view, change));
+        let places = places(&view, change);
+        if let Some(place) = places.iter().find(|place| is_reversed(place)) {
+            let detail = format!("{:.64}: warning and critical would be the wrong way round: {place}", change.rule);
+            let fix = "critical is further out than warning, on the same side as now".to_owned();
+            return Err(Problem::bad_value("body: params.changes", detail, fix));
+        }
+        effect.extend(places);
     }
     let changes = asked.changes.into_iter().map(|change| ThresholdChange {
         rule: change.rule,
@@ -196,6 +202,17 @@ fn places(view: &View, change: &ChangeParams) -> Vec<Value> {
     let concerned = view.windows.of_rule(&change.rule).filter(|value| change.scope.is_empty() || value.scope == change.scope);
     let rows: Vec<Value> = concerned.map(|value| row(&value.scope, Some(value))).collect();
     if rows.is_empty() { vec![row(&change.scope, None)] } else { rows }
+}
+
+/// Whether critical would come before warning: the guardrail would refuse the command. Which side is bad shows in the
+/// thresholds of now, if they differ.
+fn is_reversed(place: &Value) -> bool {
+    let pair = |side: &str| Some((place["warning"][side].as_f64()?, place["critical"][side].as_f64()?));
+    match (pair("from"), pair("to")) {
+        (Some((warning, critical)), Some((new_warning, new_critical))) if warning < critical => new_warning > new_critical,
+        (Some((warning, critical)), Some((new_warning, new_critical))) if warning > critical => new_warning < new_critical,
+        _ => false,
+    }
 }
 
 #[derive(Deserialize)]

@@ -21,7 +21,7 @@ use super::super::query::Params;
 use super::super::{Context, json as answer};
 use super::filter;
 use crate::app::{App, Outgoing};
-use crate::view::people::SILENCES_MAX;
+use crate::view::people::{SILENCE_BYTES_MAX, SILENCES_KEPT, SILENCES_MAX};
 
 const EXAMPLE: &str = r#"{"matchers":[{"name":"alertname","value":"WSStaleness","isRegex":false,"isEqual":true}],"startsAt":"2026-11-21T09:00:00Z","endsAt":"2026-11-21T11:00:00Z","createdBy":"ayse","comment":"maintenance"}"#;
 
@@ -62,6 +62,9 @@ pub async fn list(State(context): State<Context>, params: Params) -> Result<Resp
     let (filter, now) = (filter(&params)?, spark_nats::now());
     let view = context.app.view();
     let fits = |silence: &&Silence| {
+        if silence.ends_at < now - SILENCES_KEPT {
+            return false;
+        }
         let labels: Labels = silence.matchers.iter().map(|matcher| (matcher.name.clone(), matcher.value.clone())).collect();
         filter.matches(&labels)
     };
@@ -111,6 +114,10 @@ struct Postable {
 pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
     authorize(&context.app, &headers)?;
     params.only(&[])?;
+    if body.len() > SILENCE_BYTES_MAX {
+        let fix = format!("at most {SILENCE_BYTES_MAX} bytes; a regular expression takes many values at once");
+        return Err(Problem::bad_value("body", format!("{} bytes", body.len()), fix));
+    }
     let asked: Postable = body::read(&body, EXAMPLE)?;
     let now = spark_nats::now();
     let held = match asked.id.as_deref().filter(|id| !id.is_empty()) {
@@ -138,10 +145,14 @@ pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Par
         other => ended = other,
     }
     check(&silence, now)?;
-    let is_new = context.app.view().people.silences.get(&silence.id).is_none();
-    if is_new && context.app.view().people.silences.len() >= SILENCES_MAX {
+    let no_room = {
+        let view = context.app.view();
+        let held = &view.people.silences;
+        held.get(&silence.id).is_none() && held.iter().filter(|held| held.ends_at > now).count() >= SILENCES_MAX
+    };
+    if no_room {
         return Err(Problem::new(StatusCode::CONFLICT, "silences", "There are too many silences")
-            .detail(format!("{SILENCES_MAX} are held, those of the last days included"))
+            .detail(format!("{SILENCES_MAX} are in force or to come"))
             .fix("silence more alerts with one, by a regular expression".to_owned()));
     }
     let id = silence.id.clone();
