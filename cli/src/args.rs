@@ -1,7 +1,9 @@
 //! The command line, as a type. Everything a person can type is in this file, in [`trading`] and in [`day`].
 
 pub mod day;
+pub mod notify;
 pub mod report;
+pub mod rules;
 pub mod trading;
 
 use std::net::SocketAddr;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use day::{EvidenceArgs, RunbookArgs, SmokeArgs, TuneArgs};
+use notify::{NotifyCommand, SilenceCommand};
 use trading::{KillArgs, LimitsCommand, OrderArgs, OrderCommand, OrdersArgs, ResumeArgs, StrategyArgs, WhatifArgs};
 
 /// Exit codes, shown at the end of `--help`.
@@ -76,7 +79,8 @@ pub enum Command {
     /// Runs one process: marks, the prices that decisions about money use.
     #[command(after_help = PROCESS_HELP)]
     Candles(ProcessArgs),
-    /// Run the notifier: alerts out to webhooks, Slack, Alertmanager, with grouping and silences.
+    /// Runs one process: tells people and tools about alerts, until it has arrived.
+    #[command(after_help = PROCESS_HELP)]
     Notifier(ProcessArgs),
     /// Run the reporter: history, smoke checks, daily and weekly reports.
     Reporter(ProcessArgs),
@@ -200,6 +204,26 @@ pub enum Command {
     /// Health over a longer time.
     #[command(subcommand)]
     Health(report::HealthCommand),
+    /// The guardrail's rules: check them, test them, try them on what was recorded.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark rules lint my-rules.toml\n  spark rules test processors/guardrail/rules.test.toml\n  \
+        spark rules replay --rules my-rules.toml --from 24h"
+    )]
+    Rules(rules::RulesCommand),
+    /// Silences: nobody is told about some alerts for a time.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark silence add alertname=WSStaleness venue=btcturk --for 2h --comment \"maintenance\"\n  \
+        spark silence ls\n  spark silence expire 4f1c2d3e"
+    )]
+    Silence(SilenceCommand),
+    /// Notifications: who was told what and whether it arrived; send a test.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark notify ls\n  spark notify test pager\nExit code 1 when the test did not arrive."
+    )]
+    Notify(NotifyCommand),
     /// Sets the circuit breaker of an exchange by hand.
     #[command(
         after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""
