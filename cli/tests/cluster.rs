@@ -162,9 +162,9 @@ async fn three_nodes_go_on_without_the_one_that_led_and_lose_nothing() {
         let said = cluster.jetstream(0).await?;
         let leader = NAMES.iter().position(|name| said["meta_cluster"]["leader"] == *name).ok_or_else(|| said.to_string())?;
         let said = cluster.jetstream(leader).await?;
-        let known = said["meta_cluster"]["replicas"].as_array().is_some_and(|all| {
-            all.len() == 2 && all.iter().all(|one| one["current"] == true && one["offline"] != true)
-        });
+        let known = said["meta_cluster"]["replicas"]
+            .as_array()
+            .is_some_and(|all| all.len() == 2 && all.iter().all(|one| one["current"] == true && one["offline"] != true));
         if known { Ok(()) } else { Err(said.to_string()) }
     })
     .await;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::delivery::Delivery;
 use crate::error::Error;
+use crate::topology;
 use crate::watch::Publishes;
 
 /// How long one publish may wait for its acknowledgement before it is asked about or tried again.
@@ -22,6 +23,8 @@ pub const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// First and longest pause before a publish is tried again.
 pub const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How long a stream may have no leader before it counts as missing: a cluster elects one within a few seconds.
+pub const LEADERLESS_LIMIT: Duration = Duration::from_secs(15);
 /// The broker is pinged this often; two missing answers end the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest pause between attempts to connect.
@@ -210,8 +213,23 @@ impl Bus {
         }
     }
 
-    /// One attempt.
+    /// One attempt, where somebody answers: in a cluster nobody does while a stream has no leader, which looks the same as no
+    /// stream at all, until [`LEADERLESS_LIMIT`] is over. Nothing was stored then.
     pub(crate) async fn publish_once(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<u64, PublishError> {
+        let (begun, mut pause) = (std::time::Instant::now(), RETRY_PAUSE.0);
+        loop {
+            match self.attempt(subject, headers.clone(), payload.clone()).await {
+                Err(PublishError::NoStream) if begun.elapsed() < LEADERLESS_LIMIT && topology::stream_of(subject).is_some() => {
+                    tracing::debug!(subject, "no stream answers; publish again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_PAUSE.1);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<u64, PublishError> {
         if !self.is_connected() {
             // Without this the client would queue the message and send it after a reconnect, behind our back.
             return Err(PublishError::Unacknowledged("not connected".to_owned()));
