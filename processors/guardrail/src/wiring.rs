@@ -278,6 +278,8 @@ mod tests {
         for line in [
             "spark_ws_staleness_seconds{venue=\"binance\",symbol=\"BTCUSDT\"} 31",
             "spark_guardrail_trades_total 2",
+            "spark_guardrail_restarts_total 0",
+            "spark_guardrail_rollbacks_total 0",
             "spark_alerts_firing{alertname=\"WSStaleness\",severity=\"warning\"} 2",
             "spark_alerts_firing{alertname=\"SparkUpMissing\",severity=\"critical\"} 9",
             "spark_alerts_firing{alertname=\"ExchangeDown\",severity=\"critical\"} 0",

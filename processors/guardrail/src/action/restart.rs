@@ -97,6 +97,7 @@ impl Actions {
             asked_at: at,
             until: at + watch.0,
             is_last_resort,
+            is_adopted: false,
             reasons,
             command: None,
             is_answered: false,
@@ -132,6 +133,8 @@ impl Actions {
             let left = criticals.iter().filter(|critical| !self.is_excused(critical));
             let is_cured = if flight.is_last_resort {
                 left.count() < self.policy.rollback.criticals as usize
+            } else if flight.reasons.is_empty() {
+                left.count() == 0
             } else {
                 left.filter(|critical| flight.reasons.contains(&critical.key)).count() == 0
             };

@@ -25,7 +25,10 @@ impl Actions {
             episode.stretch = None;
             return;
         }
-        let stretch = episode.stretch.get_or_insert(Stretch { since: at, tried_at: None });
+        // After a crash the stretch may be seen to begin later than it did: what was asked for in it still counts.
+        let adopted = self.state.flights.get(&rule.restart).filter(|flight| flight.is_adopted);
+        let tried_at = adopted.map(|flight| flight.asked_at);
+        let stretch = episode.stretch.get_or_insert(Stretch { since: at, tried_at });
         if episode.rollback.is_some() || !may_ask {
             return;
         }

@@ -102,6 +102,8 @@ pub struct Flight {
     pub until: Timestamp,
     /// Asked for by the rollback rule.
     pub is_last_resort: bool,
+    /// Asked for before a crash: what exactly it was for is not known.
+    pub is_adopted: bool,
     /// The criticals that it is for.
     pub reasons: Vec<String>,
     /// The command's sequence in LEDGER, once it was seen there.

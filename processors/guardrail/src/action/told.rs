@@ -91,26 +91,33 @@ impl Actions {
         self.stored = newest;
         for told in last {
             match told {
-                Told::Restart { revision: Some(revision), command, .. } => {
+                Told::Restart { sequence, revision: Some(revision), command } => {
                     self.state.restarts.insert(command.service.clone(), *revision);
+                    let is_mine = self.state.episode.as_ref().is_some_and(|open| Some(open.id()) == command.episode);
+                    if is_mine && at < command.at + self.policy.restart.watch.0 {
+                        self.adopt(command, Some(*sequence));
+                    }
                 }
-                Told::Rollback { revision, command } => self.seed_rollback(*revision, command),
+                Told::Rollback { revision, command } => self.seed_rollback(at, *revision, command),
                 Told::Restart { .. } | Told::Restarted(_) | Told::Intent { .. } => {}
                 other => self.learn(at, other, &mut Effects::default()),
             }
         }
     }
 
-    /// A rollback of before is not done again, and what became of it is no longer known.
-    fn seed_rollback(&mut self, revision: Option<u64>, command: &RollbackCommand) {
+    /// A rollback of before is not done again. One of a moment ago may have been cut off: it is carried on when it is read
+    /// once more, and what it has commanded already is known to the broker.
+    fn seed_rollback(&mut self, at: Timestamp, revision: Option<u64>, command: &RollbackCommand) {
         self.state.rollbacks = self.state.rollbacks.max(revision.unwrap_or(0));
+        let until = command.at + self.policy.rollback.verify.0;
         if let Some(episode) = self.state.episode.as_mut().filter(|episode| episode.id() == command.episode) {
+            let is_over = at >= until;
             episode.rollback = Some(Done {
                 asked_at: command.at,
-                until: command.at,
+                until,
                 steps: command.steps.clone(),
-                is_carried_out: true,
-                is_judged: true,
+                is_carried_out: is_over,
+                is_judged: is_over,
             });
         }
     }
@@ -129,28 +136,33 @@ impl Actions {
                 flight.command = Some(sequence);
             }
         } else if number > known && is_mine {
-            // It was asked for before a crash and was not decided again after it; it happens all the same.
-            self.state.asked.entry(service.clone()).or_default().push(at);
-            let flight = Flight {
-                asked_at: at,
-                until: at + self.policy.restart.watch.0,
-                is_last_resort: false,
-                reasons: self.state.criticals.keys().cloned().collect(),
-                command: Some(sequence),
-                is_answered: false,
-                failed: None,
-            };
-            self.state.flights.insert(service.clone(), flight);
-            if let Some(episode) = &mut self.state.episode {
-                episode.attempts.insert(service.clone(), command.attempt);
-                if *service == self.policy.rollback.restart
-                    && let Some(stretch) = &mut episode.stretch
-                {
-                    stretch.tried_at.get_or_insert(at);
-                }
-            }
+            self.adopt(command, Some(sequence));
         }
         self.state.restarts.insert(service.clone(), known.max(number));
+    }
+
+    /// Goes on with a restart that was asked for before a crash and was not decided again after it: it happens all the same.
+    fn adopt(&mut self, command: &RestartCommand, sequence: Option<u64>) {
+        let service = &command.service;
+        let Some(episode) = &mut self.state.episode else { return };
+        episode.attempts.insert(service.clone(), command.attempt);
+        if *service == self.policy.rollback.restart
+            && let Some(stretch) = &mut episode.stretch
+        {
+            stretch.tried_at.get_or_insert(command.at);
+        }
+        self.state.asked.entry(service.clone()).or_default().push(command.at);
+        let flight = Flight {
+            asked_at: command.at,
+            until: command.at + self.policy.restart.watch.0,
+            is_last_resort: false,
+            is_adopted: true,
+            reasons: self.state.criticals.keys().cloned().collect(),
+            command: sequence,
+            is_answered: false,
+            failed: None,
+        };
+        self.state.flights.insert(service.clone(), flight);
     }
 
     fn restarted(&mut self, done: &RestartDone) {

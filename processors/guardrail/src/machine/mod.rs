@@ -12,6 +12,8 @@ use spark_nats::{Delivery, Effects, Input, Machine, Reject};
 use crate::action::{Actions, Policy, Told};
 use crate::rule::Rules;
 
+#[cfg(test)]
+mod acting_tests;
 mod book;
 mod event;
 mod exchanges;

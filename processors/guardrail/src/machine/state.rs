@@ -14,8 +14,9 @@ use crate::action;
 use crate::alert::Status;
 use crate::window;
 
-/// Rises when the layout below changes.
-const VERSION: u32 = 2;
+/// Rises when the layout below changes in a way that older states cannot be read any more. What is new goes to the end,
+/// with a default: states of older builds are shorter.
+const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct SavedInstance {
@@ -39,9 +40,9 @@ struct StateRef<'a> {
     rules: Vec<SavedRule>,
     markets: &'a Markets,
     exchanges: &'a Exchanges,
-    thresholds: &'a Thresholds,
     book: &'a Book,
     refused: u64,
+    thresholds: &'a Thresholds,
     actions: Option<&'a action::State>,
 }
 
@@ -54,10 +55,10 @@ struct State {
     rules: Vec<SavedRule>,
     markets: Markets,
     exchanges: Exchanges,
-    thresholds: Thresholds,
     book: Book,
     refused: u64,
-    /// States of builds that did not act have none.
+    #[serde(default)]
+    thresholds: Thresholds,
     #[serde(default)]
     actions: Option<action::State>,
 }
@@ -85,9 +86,9 @@ impl Guardrail {
             rules: rules.collect(),
             markets: &self.markets,
             exchanges: &self.exchanges,
-            thresholds: &self.thresholds,
             book: &self.book,
             refused: self.refused,
+            thresholds: &self.thresholds,
             actions: self.actions.as_ref().map(|actions| actions.state()),
         };
         rmp_serde::to_vec(&state).expect("writing to memory cannot fail and every key can be written")
