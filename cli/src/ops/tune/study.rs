@@ -116,8 +116,7 @@ pub fn study(history: &History, question: &Question<'_>) -> Result<Vec<Studied>,
     let builtin = Rules::builtin();
     let studied = rules.into_iter().map(|(id, rule)| {
         let scopes = by_rule.remove(id).unwrap_or_default();
-        let specified = builtin.iter().find(|built_in| built_in.id == id).unwrap_or(rule);
-        one(rule, specified, &scopes, question)
+        one(rule, specified(rule, &builtin), &scopes, question)
     });
     Ok(studied.collect())
 }
@@ -126,13 +125,27 @@ fn of(limits: &Limits) -> Thresholds {
     Thresholds { warning: limits.warning.map(|limit| limit.threshold), critical: limits.critical.map(|limit| limit.threshold) }
 }
 
-fn one(rule: &Rule, specified: &Rule, scopes: &BTreeMap<Scope, Vec<Minute>>, question: &Question<'_>) -> Studied {
+/// The specification's thresholds for what a rule looks at: those of the built-in rule with its id, or with the same measure (a
+/// rule for one scope, as an earlier tuning wrote it). A rule of one's own is its own specification.
+fn specified(rule: &Rule, builtin: &Rules) -> Thresholds {
+    let same = |other: &&Rule| {
+        (other.metric, &other.scope, other.aggregation, other.window) == (rule.metric, &rule.scope, rule.aggregation, rule.window)
+    };
+    let by_id = builtin.iter().find(|other| other.id == rule.id);
+    let own = of(&rule.limits);
+    let told = by_id.or_else(|| builtin.iter().find(same)).map_or(own, |other| of(&other.limits));
+    // Only what the rule itself has can be changed.
+    let both = |own: Option<f64>, told: Option<f64>| own.map(|own| told.unwrap_or(own));
+    Thresholds { warning: both(own.warning, told.warning), critical: both(own.critical, told.critical) }
+}
+
+fn one(rule: &Rule, specified: Thresholds, scopes: &BTreeMap<Scope, Vec<Minute>>, question: &Question<'_>) -> Studied {
     let above = rule.direction() == "above";
     let values = |minutes: &[Minute]| -> Vec<f64> { minutes.iter().filter_map(|minute| tune::worst(minute, above)).collect() };
     let row = |scope: &Scope, values: Vec<f64>| {
         let in_force = of(&question.changed.in_force(rule, scope));
-        let bound = (!question.allow_looser).then(|| of(&specified.limits));
-        let outcome = tune::propose(&Subject { above, counts: rule.unit == "count", in_force, bound }, values);
+        let subject = Subject { above, counts: rule.unit == "count", specified, allow_looser: question.allow_looser };
+        let outcome = tune::propose(&subject, values);
         let refused = match &outcome {
             Outcome::Proposed { thresholds, .. } => refused(rule, *thresholds),
             Outcome::TooFew { .. } => None,

@@ -3,10 +3,11 @@
 //! Above (the bad side is above), from the worst value of each minute:
 //!
 //! ```text
-//! warning  = p99   × 1.25, at least 25 % of the warning in force
-//! critical = p99.9 × 1.5,  at least 25 % of the critical in force, at least the warning
+//! warning  = p99   × 1.25, at least 25 % of the specified warning
+//! critical = p99.9 × 1.5,  at least 25 % of the specified critical, at least the warning
 //! ```
 //!
+//! Nothing follows from the thresholds in force: the same days give the same proposal, however often it is applied.
 //! Then, unless looser ones are allowed, the critical is at most the specification's critical, and a warning at most 80 % of a critical
 //! that this held back; a rule with one threshold is bound by the specification's value of it. Results are rounded to three digits, away from the
 //! good side. Below (the bad side is below): the mirror image, with p1 and p0.1, divided instead of multiplied.
@@ -31,7 +32,7 @@ pub const CRITICAL_QUANTILE: f64 = 0.999;
 pub const WARNING_MARGIN: f64 = 1.25;
 /// How far beyond its percentile a critical is.
 pub const CRITICAL_MARGIN: f64 = 1.5;
-/// No threshold becomes tighter than this share of the one in force: a quiet week is no promise.
+/// No threshold becomes tighter than this share of the specified one: a quiet week is no promise.
 pub const FLOOR_SHARE: f64 = 0.25;
 /// Where a bound holds a critical back, the warning is at most this share of it.
 pub const WARNING_OF_BOUND: f64 = 0.8;
@@ -52,10 +53,10 @@ pub struct Subject {
     pub above: bool,
     /// Whether values are whole numbers of things: a threshold below 1 would make each single one an alert.
     pub counts: bool,
-    /// The thresholds in force. Only those that are there are proposed.
-    pub in_force: Thresholds,
-    /// What must not be exceeded; none: everything may be proposed.
-    pub bound: Option<Thresholds>,
+    /// The specification's thresholds: floors follow from them, and bounds. Only those that are there are proposed.
+    pub specified: Thresholds,
+    /// The specification's critical may be exceeded.
+    pub allow_looser: bool,
 }
 
 /// What was observed, in the rule's unit.
@@ -124,20 +125,19 @@ pub fn propose(subject: &Subject, mut values: Vec<f64>) -> Outcome {
         worst: at(1.0),
     };
     let side = Side { above: subject.above };
-    let one = |in_force: Option<f64>, percentile: f64, margin: f64| {
-        let in_force = in_force?;
-        let floor = side.tighter(in_force, FLOOR_SHARE);
+    let one = |specified: Option<f64>, percentile: f64, margin: f64| {
+        let floor = side.tighter(specified?, FLOOR_SHARE);
         let floor = if subject.counts && subject.above { floor.max(1.0) } else { floor };
         Some(side.looser_of(side.rounded(side.looser(percentile, margin)), floor))
     };
     let mut thresholds = Thresholds {
-        warning: one(subject.in_force.warning, observed.p99, WARNING_MARGIN),
-        critical: one(subject.in_force.critical, observed.p999, CRITICAL_MARGIN),
+        warning: one(subject.specified.warning, observed.p99, WARNING_MARGIN),
+        critical: one(subject.specified.critical, observed.p999, CRITICAL_MARGIN),
     };
     if let (Some(warning), Some(critical)) = (thresholds.warning, thresholds.critical) {
         thresholds.critical = Some(side.looser_of(critical, warning));
     }
-    let held_back = subject.bound.is_some_and(|bound| side.bind(&mut thresholds, bound));
+    let held_back = !subject.allow_looser && side.bind(&mut thresholds, subject.specified);
     Outcome::Proposed { observed, thresholds, held_back }
 }
 
