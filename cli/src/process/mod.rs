@@ -1,5 +1,6 @@
 //! `spark <process>`: what is the same for every process. Logging, configuration, metrics, broker, heartbeat, stop.
 
+mod help;
 pub mod logging;
 mod restart;
 pub mod stop;
@@ -218,6 +219,7 @@ fn serve_metrics(process: Process, arguments: &ProcessArgs) -> Result<(), Failur
         .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS_S));
     let installed = builder.and_then(PrometheusBuilder::install);
     installed.map_err(|error| Failure::temporary(format!("metrics on {address}: {error}; name a free port with --metrics")))?;
+    help::describe();
     metrics::gauge!("spark_up").set(1.0);
     Ok(())
 }
