@@ -72,10 +72,12 @@ fn story(test: &Test, rules: &Rules) -> Story {
     let (mut out, mut story) = (Effects::default(), Story::default());
     let mut samples: Vec<(Duration, &Series, Sample)> = test.inputs.iter().flat_map(samples).collect();
     samples.sort_by_key(|(at, ..)| *at);
-    let mut samples = samples.into_iter().peekable();
     let mut looks: Vec<Duration> = test.expects.iter().map(|expect| expect.when.end()).collect();
+    // What comes after the last expectation is played as well: a failure shows what happened too late.
+    looks.extend(samples.last().map(|(at, ..)| *at));
     looks.sort_unstable();
     looks.dedup();
+    let mut samples = samples.into_iter().peekable();
     guardrail.hear(ZERO, &mut out);
     let mut boundary = Duration::ZERO;
     for look in looks {
