@@ -90,7 +90,11 @@ fn attachment(alert: &NotifiedAlert, external_url: &str) -> Value {
     if alert.firing && !annotation("first_action").is_empty() {
         text = format!("{text}\nFirst: {}", annotation("first_action"));
     }
-    let title = format!("{}: {}", if alert.firing { severity } else { "resolved" }, alert.labels.get(ALERTNAME).map_or("", String::as_str));
+    let title = format!(
+        "{}: {}",
+        if alert.firing { severity } else { "resolved" },
+        alert.labels.get(ALERTNAME).map_or("", String::as_str)
+    );
     let mut fields: Vec<Value> = alert
         .labels
         .iter()

@@ -122,7 +122,8 @@ impl Plan {
         let receivers = check.receivers();
         check.root(&receivers);
         let inhibitions = check.inhibitions();
-        let retry_pause = (check.time("retry_pause", &config.retry_pause, 1), check.time("retry_pause_max", &config.retry_pause_max, 1));
+        let retry_pause =
+            (check.time("retry_pause", &config.retry_pause, 1), check.time("retry_pause_max", &config.retry_pause_max, 1));
         let (retry_for, timeout) = (check.time("retry_for", &config.retry_for, 0), check.time("timeout", &config.timeout, 1));
         if retry_pause.1 < retry_pause.0 {
             check.say("retry_pause_max", &config.retry_pause_max, "shorter than retry_pause; write the same or more");
@@ -233,11 +234,13 @@ impl Check<'_> {
             if written.name.is_empty() || written.name.len() > NAME_BYTES_MAX || !written.name.chars().all(is_token) {
                 self.say(&key("name"), &written.name, "must be 1 to 64 letters, digits, - and _, e.g. \"pager\"");
             }
-            let Some((_, kind)) = ReceiverKind::ALL.into_iter().find(|(name, _)| *name == written.kind) else {
-                self.say(&key("type"), &written.kind, "unknown; write webhook, slack, alertmanager, stdout or file");
-                continue;
-            };
-            self.address(index, written, kind);
+            let kind = ReceiverKind::ALL.into_iter().find(|(name, _)| *name == written.kind).map(|(_, kind)| kind);
+            match kind {
+                Some(kind) => self.address(index, written, kind),
+                None => self.say(&key("type"), &written.kind, "unknown; write webhook, slack, alertmanager, stdout or file"),
+            }
+            // One mistake is enough: routes to it are not another one.
+            let kind = kind.unwrap_or(ReceiverKind::Stdout);
             let resolve_timeout = self.time(&key("resolve_timeout"), &written.resolve_timeout, 1);
             let target = Target { written: written.clone(), kind, resolve_timeout };
             if receivers.insert(written.name.clone(), target).is_some() {
@@ -261,7 +264,8 @@ impl Check<'_> {
             self.wrong.push(format!("{key}.path: missing; write e.g. \"notifications.jsonl\""));
         }
         if written.url.as_ref().is_some_and(|url| !is_address(url.expose())) {
-            self.wrong.push(format!("{key}.url = (hidden): not an address of the web; write it like \"https://hooks.example.com/…\""));
+            self.wrong
+                .push(format!("{key}.url = (hidden): not an address of the web; write it like \"https://hooks.example.com/…\""));
         }
         if written.bearer_file.is_some() && written.bearer_env.is_some() {
             self.wrong.push(format!("{key}.bearer_file: bearer_env is there too; keep one of both"));
@@ -329,7 +333,14 @@ impl Check<'_> {
         }
     }
 
-    fn route(&mut self, parent: usize, key: &str, one: &Written, matchers: Matchers, receivers: &BTreeMap<String, Target>) -> Route {
+    fn route(
+        &mut self,
+        parent: usize,
+        key: &str,
+        one: &Written,
+        matchers: Matchers,
+        receivers: &BTreeMap<String, Target>,
+    ) -> Route {
         let above = self.routes[parent].clone();
         let mut named: Vec<String> = one.receiver.iter().chain(&one.receivers).cloned().collect();
         self.known(&format!("{key}.receiver"), &named, receivers);
@@ -379,7 +390,8 @@ impl Check<'_> {
         let mut rules = if self.config.builtin_inhibitions { builtin_inhibitions() } else { Vec::new() };
         for (index, one) in self.config.inhibit.iter().enumerate() {
             if one.source.is_empty() || one.target.is_empty() {
-                self.wrong.push(format!("inhibit[{index}]: source or target is empty; it would hide everything, name labels in both"));
+                self.wrong
+                    .push(format!("inhibit[{index}]: source or target is empty; it would hide everything, name labels in both"));
                 continue;
             }
             match InhibitRule::new(&one.source, &one.target, &one.equal) {

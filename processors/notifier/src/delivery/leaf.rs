@@ -272,7 +272,8 @@ fn parsed(key: &str, url: &Hidden) -> Result<Url, String> {
 
 fn authorization(key: &str, token: &Hidden) -> Result<HeaderValue, String> {
     let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
-    let mut value = value.map_err(|_| format!("{key}: its token has characters that no header may have; look for a line end in it"))?;
+    let mut value =
+        value.map_err(|_| format!("{key}: its token has characters that no header may have; look for a line end in it"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -287,8 +288,9 @@ fn secret(
 ) -> Result<Option<Hidden>, String> {
     let text = match (written, file, variable) {
         (Some(written), _, _) => written.expose().to_owned(),
-        (_, Some(file), _) => std::fs::read_to_string(file)
-            .map_err(|error| format!("{key}.{what}_file = {:?}: {error}; name a file that this process may read", file.display().to_string()))?,
+        (_, Some(file), _) => std::fs::read_to_string(file).map_err(|error| {
+            format!("{key}.{what}_file = {:?}: {error}; name a file that this process may read", file.display().to_string())
+        })?,
         (_, _, Some(name)) => std::env::var(name)
             .map_err(|_| format!("{key}.{what}_env = {name:?}: no such variable in this process's environment; set it"))?,
         (None, None, None) => return Ok(None),

@@ -50,7 +50,9 @@ impl Store {
         database.pragma_update(None, "synchronous", "NORMAL").map_err(wrap)?;
         let version: i64 = database.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(wrap)?;
         if version != 0 && version != SCHEMA_VERSION {
-            return Err(wrap(rusqlite::Error::InvalidParameterName(format!("layout {version}, this build reads {SCHEMA_VERSION}"))));
+            return Err(wrap(rusqlite::Error::InvalidParameterName(format!(
+                "layout {version}, this build reads {SCHEMA_VERSION}"
+            ))));
         }
         database
             .execute_batch(

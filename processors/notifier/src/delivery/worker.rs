@@ -64,7 +64,8 @@ impl Worker {
     /// # Errors
     /// [`Error`]; a receiver that is away is none.
     pub async fn run(self) -> Result<(), Error> {
-        let every = self.leaf.as_ref().filter(|leaf| leaf.needs_repeating()).map(|leaf| leaf.resolve_timeout / REPEATS_WITHIN_TIMEOUT);
+        let every =
+            self.leaf.as_ref().filter(|leaf| leaf.needs_repeating()).map(|leaf| leaf.resolve_timeout / REPEATS_WITHIN_TIMEOUT);
         let mut repeat = tokio::time::interval(every.unwrap_or(Duration::from_secs(3_600)).max(Duration::from_millis(100)));
         repeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         repeat.reset();
@@ -92,7 +93,9 @@ impl Worker {
         let notification: Notification = match waiting.delivery.decode() {
             Ok(notification) => notification,
             Err(error) => {
-                park(&self.bus, self.process, &waiting.delivery, error.reason(), &spark_nats::text(&error)).await.map_err(Error::Park)?;
+                park(&self.bus, self.process, &waiting.delivery, error.reason(), &spark_nats::text(&error))
+                    .await
+                    .map_err(Error::Park)?;
                 self.store(|store| store.remove(waiting.delivery.sequence))?;
                 return Ok(Next::Done);
             }
@@ -197,7 +200,10 @@ impl Worker {
             at,
         };
         let group = waiting.delivery.subject.rsplit('.').next().unwrap_or_default();
-        let meta = Meta { msg_id: Some(format!("{}:delivery:{sequence}:{word}", self.process)), cause: Some(format!("LEDGER:{sequence}")) };
+        let meta = Meta {
+            msg_id: Some(format!("{}:delivery:{sequence}:{word}", self.process)),
+            cause: Some(format!("LEDGER:{sequence}")),
+        };
         self.bus.publish(&subject::delivery(&self.receiver, group), &told, meta).await?;
         Ok(())
     }

@@ -69,7 +69,10 @@ pub fn of_alert(alert: &Alert) -> Change {
 /// What an action's message says; none for the steps that nobody is woken for.
 pub fn of_action(action: &Action) -> Option<Change> {
     let firing = match action.stage {
-        ActionStage::RestartFailed | ActionStage::RollbackAsked | ActionStage::RollbackVerified | ActionStage::RollbackUnverified => true,
+        ActionStage::RestartFailed
+        | ActionStage::RollbackAsked
+        | ActionStage::RollbackVerified
+        | ActionStage::RollbackUnverified => true,
         ActionStage::Ended => false,
         ActionStage::Began | ActionStage::RestartAsked | ActionStage::RestartHelped => return None,
     };
@@ -82,8 +85,8 @@ impl Book {
         self.instances.get(id)
     }
 
-    /// How many.
-    pub fn len(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         self.instances.len()
     }
 

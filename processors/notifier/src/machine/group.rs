@@ -122,11 +122,18 @@ impl Group {
     }
 
     /// Tells what is due; when to look again, if nothing else happens.
-    pub fn decide(&mut self, world: &World<'_>, revisions: &mut Revisions, name: &str, effects: &mut Effects) -> Option<Timestamp> {
+    pub fn decide(
+        &mut self,
+        world: &World<'_>,
+        revisions: &mut Revisions,
+        name: &str,
+        effects: &mut Effects,
+    ) -> Option<Timestamp> {
         let route = &world.plan.routes[self.route];
         let sends_resolved = world.plan.receivers.get(&self.receiver).is_some_and(|target| target.written.send_resolved);
         let (mut firing, mut over, mut news) = (Vec::new(), Vec::new(), false);
-        let ids: Vec<String> = self.members.iter().chain(self.told.keys()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let ids: Vec<String> =
+            self.members.iter().chain(self.told.keys()).cloned().collect::<BTreeSet<_>>().into_iter().collect();
         for id in ids {
             match self.standing(&id, world) {
                 Standing::Known => firing.push(id),

@@ -107,7 +107,7 @@ impl Notifier {
         if was.is_none() && !change.firing && self.state.book.get(&id).is_none() {
             return Ok(());
         }
-        if self.state.book.len() >= ALERTS_MAX && self.state.book.get(&id).is_none() {
+        if self.state.book.count() >= ALERTS_MAX && self.state.book.get(&id).is_none() {
             return Err(Reject { reason: "too_many_alerts", detail: format!("{ALERTS_MAX} alerts fire already") });
         }
         let labels = self.state.book.set(&id, change, &self.plan.inhibitions);
