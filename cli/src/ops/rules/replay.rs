@@ -213,7 +213,7 @@ fn key(alert: &Alert) -> Key<'_> {
 }
 
 /// For each replayed change the recorded one that is the same, and the recorded ones that are left.
-fn compared<'a>(replayed: &'a Replayed) -> (Vec<Option<&'a Alert>>, Vec<&'a Alert>) {
+fn compared(replayed: &Replayed) -> (Vec<Option<&Alert>>, Vec<&Alert>) {
     let mut left: Vec<&Alert> = replayed.recorded.iter().collect();
     let apart = |a: Timestamp, b: Timestamp| a.saturating_since(b).max(b.saturating_since(a));
     let same = replayed.supposed.iter().map(|supposed| {
