@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "tests may unwrap; clippy sees that only inside test functions")]
 
+pub mod guarding;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
