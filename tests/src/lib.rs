@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod checker;
+pub mod history;
 pub mod orders;
 pub mod recording;
 pub mod rules;

@@ -124,7 +124,7 @@ fn shown(file: &Path, found: &Verification) -> Result<(), Failure> {
             found.good,
             manifest.entries.len()
         ))?;
-        if let Some(hash) = about.ledger.as_ref().and_then(|ledger| ledger.anchor_hash.as_ref()) {
+        if let Some(hash) = about.ledger.as_ref().and_then(|ledger| ledger.chain_hash.as_ref()) {
             output::line(&paint(
                 &format!("chain head {}: `spark audit list` has it too when the LEDGER is the same", visible(hash)),
                 Style::Dim,

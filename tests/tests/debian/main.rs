@@ -8,6 +8,7 @@ mod amtool;
 mod dashboards;
 mod programs;
 mod prometheus;
+mod tuned;
 mod yesterday;
 
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use spark_bus_schema::actions::ThresholdsCommand;
-use spark_bus_schema::audit::AuditAnchor;
+use spark_bus_schema::audit::{AuditAnchor, AuditVerified};
 use spark_bus_schema::control::LimitsCommand;
 use spark_bus_schema::{Message, subject};
 use spark_nats::{Bus, Start};
@@ -96,18 +96,28 @@ async fn metrics(bundle: &mut Bundle, config: &Config, global: &Global) -> Resul
 
 async fn from_broker(bundle: &mut Bundle, about: &mut About, bus: &Bus, window: Window, messages: u64) -> Result<(), Failure> {
     let (first, last) = bus.bounds(subject::LEDGER).await?;
-    let anchor = bus.last(subject::LEDGER, subject::AUDIT_ANCHOR).await?;
-    let anchor = anchor.and_then(|found| found.decode::<AuditAnchor>().ok());
+    let head = chain_head(bus).await?;
     about.ledger = Some(LedgerHead {
         first_sequence: first,
         last_sequence: last,
-        era: anchor.as_ref().map(|anchor| anchor.era),
-        anchor_sequence: anchor.as_ref().map(|anchor| anchor.sequence),
-        anchor_hash: anchor.map(|anchor| anchor.hash),
+        era: head.as_ref().map(|head| head.0),
+        chain_sequence: head.as_ref().map(|head| head.1),
+        chain_hash: head.map(|head| head.2),
     });
     said::<ThresholdsCommand>(bundle, bus, "rules/thresholds.json", subject::THRESHOLDS).await?;
     said::<LimitsCommand>(bundle, bus, "rules/limits.json", subject::LIMITS).await?;
     extract(bundle, bus, window, last, messages).await
+}
+
+/// Era, sequence and hash of the newest place of the chain that the auditor has told.
+async fn chain_head(bus: &Bus) -> Result<Option<(u64, u64, String)>, Failure> {
+    let anchor = bus.last(subject::LEDGER, subject::AUDIT_ANCHOR).await?.and_then(|found| found.decode::<AuditAnchor>().ok());
+    let verified =
+        bus.last(subject::LEDGER, subject::AUDIT_VERIFIED).await?.and_then(|found| found.decode::<AuditVerified>().ok());
+    let anchor = anchor.map(|anchor| (anchor.era, anchor.sequence, anchor.hash));
+    let verified =
+        verified.filter(|verified| verified.through > 0).map(|verified| (verified.era, verified.through, verified.head));
+    Ok(anchor.max(verified))
 }
 
 /// The last word on a subject.

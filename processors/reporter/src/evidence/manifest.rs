@@ -18,12 +18,12 @@ pub struct LedgerHead {
     pub first_sequence: u64,
     /// Sequence of the LEDGER's last message.
     pub last_sequence: u64,
-    /// Era of the chain, as its last anchor says.
+    /// Era of the chain, as the auditor's newest anchor or comparison says.
     pub era: Option<u64>,
-    /// The last message that the anchor's hash covers.
-    pub anchor_sequence: Option<u64>,
-    /// The chain's hash there.
-    pub anchor_hash: Option<String>,
+    /// The last message that the hash covers.
+    pub chain_sequence: Option<u64>,
+    /// The chain's hash there; none before the auditor has said one.
+    pub chain_hash: Option<String>,
 }
 
 /// What is told of a file, besides what is in it.
