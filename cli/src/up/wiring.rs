@@ -53,13 +53,10 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
         Process::Executor => executor(plan),
-        Process::Guardrail
-        | Process::Auditor
-        | Process::Risk
-        | Process::Candles
-        | Process::Strategy
-        | Process::Notifier
-        | Process::Reporter => Vec::new(),
+        Process::Guardrail | Process::Auditor | Process::Risk | Process::Candles | Process::Strategy | Process::Notifier => {
+            Vec::new()
+        }
+        Process::Reporter => reporter(plan, config),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
     };
@@ -132,6 +129,18 @@ fn executor(plan: &Plan) -> Vec<(String, String)> {
         }
     }
     settings
+}
+
+/// Its smoke checks ask the gateway that this `spark up` runs.
+fn reporter(plan: &Plan, config: &Config) -> Vec<(String, String)> {
+    if config.is_given(&["reporter", "gateway_url"]) {
+        return Vec::new();
+    }
+    let mut address = plan.ports.gateway;
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    vec![("SPARK_REPORTER__GATEWAY_URL".to_owned(), format!("http://{address}"))]
 }
 
 fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {

@@ -1,5 +1,7 @@
 //! The history alone, with explicit time: what counts once, what is forgotten and when, and the week.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -90,7 +90,11 @@ impl Chart {
         let (low, high) =
             values().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         // A threshold far above everything would press the lines flat: it is drawn where it is near.
-        let near = self.thresholds.iter().map(|level| level.value).filter(|&level| !high.is_finite() || level <= high * 3.0);
+        let near = self
+            .thresholds
+            .iter()
+            .map(|level| level.value)
+            .filter(|&level| !high.is_finite() || high <= 0.0 || level <= high * 3.0);
         let high = near.fold(high, f64::max);
         Scale::new(if self.from_zero { 0.0 } else { low }, high, (self.from_ms, self.to_ms))
     }

@@ -19,7 +19,8 @@ pub(super) struct Scale {
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of years fit into 53 bits")]
 impl Scale {
     pub fn new(low: f64, high: f64, (from_ms, to_ms): (i64, i64)) -> Self {
-        let (low, high) = if low.is_finite() && high.is_finite() { (low, high) } else { (0.0, 1.0) };
+        let is_flat_zero = low == 0.0 && high == 0.0;
+        let (low, high) = if low.is_finite() && high.is_finite() && !is_flat_zero { (low, high) } else { (0.0, 1.0) };
         // Room above, and a height even when all values are the same.
         let height = (high - low).max(high.abs() * 0.01).max(1e-9);
         let below = if low == 0.0 { 0.0 } else { height * 0.06 };

@@ -3,7 +3,7 @@
 use spark_bus_schema::alerts::Severity;
 
 use super::page::{length, number, percent, scope};
-use super::{Judgement, Report, Verdict};
+use super::{Judgement, ProcessUptime, Report, Verdict};
 
 /// Refresh latency, p95 of an exchange, ms: above, YELLOW.
 pub const P95_MS: f64 = 1_500.0;
@@ -21,6 +21,8 @@ pub const ERROR_RATE_S_CRITICAL: f64 = 0.05;
 pub const UPTIME: f64 = 0.995;
 /// Below, RED: ten times the error budget.
 const UPTIME_CRITICAL: f64 = 0.95;
+/// An absence shorter than this is a start, s: in a short window it must not decide.
+const AWAY_S_MIN: u64 = 30;
 /// Parked messages: more, YELLOW.
 pub const PARKED: u64 = 2;
 
@@ -55,7 +57,7 @@ fn red(report: &Report) -> Vec<(Verdict, String)> {
     if rollbacks > 0 {
         found.push(format!("{rollbacks} rollback(s)"));
     }
-    if let Some(uptime) = report.uptime.overall.filter(|uptime| *uptime < UPTIME_CRITICAL) {
+    if let Some(uptime) = uptime_lost(report).filter(|uptime| *uptime < UPTIME_CRITICAL) {
         found.push(format!("uptime {} is below {}", percent(uptime), percent(UPTIME_CRITICAL)));
     }
     for row in report.refresh.iter().filter(|row| row.p95_ms > P95_MS_CRITICAL) {
@@ -78,6 +80,13 @@ fn red(report: &Report) -> Vec<(Verdict, String)> {
     found.into_iter().map(|rule| (Verdict::Red, rule)).collect()
 }
 
+/// Uptime, where more was lost than a start takes.
+fn uptime_lost(report: &Report) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "seconds of a window fit into 53 bits")]
+    let (observed, least) = (report.uptime.observed_s as f64, AWAY_S_MIN as f64);
+    report.uptime.overall.filter(|uptime| (1.0 - uptime) * observed > least)
+}
+
 fn yellow(report: &Report) -> Vec<(Verdict, String)> {
     let mut found = Vec::new();
     for breach in report.alerts.top.iter().filter(|breach| breach.severity == Severity::Critical && !breach.open) {
@@ -91,12 +100,11 @@ fn yellow(report: &Report) -> Vec<(Verdict, String)> {
             length(breach.seconds)
         ));
     }
-    match report.uptime.overall {
-        None => found.push("no process was heard of".to_owned()),
-        Some(uptime) if (UPTIME_CRITICAL..UPTIME).contains(&uptime) => {
-            found.push(format!("uptime {} is below {}", percent(uptime), percent(UPTIME)));
-        }
-        Some(_) => {}
+    if report.uptime.overall.is_none() {
+        found.push("no process was heard of".to_owned());
+    }
+    if let Some(uptime) = uptime_lost(report).filter(|uptime| (UPTIME_CRITICAL..UPTIME).contains(uptime)) {
+        found.push(format!("uptime {} is below {}", percent(uptime), percent(UPTIME)));
     }
     for row in report.refresh.iter().filter(|row| row.p95_ms > P95_MS && row.p95_ms <= P95_MS_CRITICAL) {
         found.push(format!("refresh p95 of {} {} ms is above {P95_MS} ms", row.exchange, number(row.p95_ms)));
@@ -144,8 +152,10 @@ fn actions(report: &Report) -> Vec<String> {
     if report.staleness.iter().any(|row| row.max_s.is_some_and(|age| age > STALENESS_S)) {
         add(format!("Stale balances: {STALE}"));
     }
-    for row in report.uptime.processes.iter().filter(|row| row.uptime < UPTIME) {
-        add(format!("{} was away: look at its log for the end of a run; {} start(s) in this window.", row.service, row.starts));
+    let lost = |row: &&ProcessUptime| row.uptime < UPTIME && report.uptime.observed_s.saturating_sub(row.up_s) > AWAY_S_MIN;
+    let away: Vec<&str> = report.uptime.processes.iter().filter(lost).map(|row| row.service.as_str()).collect();
+    if !away.is_empty() {
+        add(format!("Away for longer than the objective allows: {}. Look at the end of their logs.", away.join(", ")));
     }
     if report.parked.values().sum::<u64>() > PARKED {
         add("Parked messages: look at them with `spark parked ls`, mend the sender, then `spark parked replay`.".to_owned());

@@ -14,28 +14,34 @@ pub(super) fn title(report: &Report) -> String {
     format!("Spark report, {}: {}", length(report.window.seconds()), report.judgement.verdict.as_str())
 }
 
-fn table<const N: usize>(headings: [&'static str; N], rows: impl Iterator<Item = [String; N]>) -> Block<'static> {
+fn table<const N: usize>(headings: [&'static str; N], rows: impl Iterator<Item = [String; N]>) -> Block {
     Block::Table(Table { headings: headings.to_vec(), rows: rows.map(Vec::from).collect() })
 }
 
-fn heading(text: &str) -> Block<'static> {
+/// As [`table`], with a word instead of nothing.
+fn filled<const N: usize>(headings: [&'static str; N], rows: impl Iterator<Item = [String; N]>) -> Block {
+    match table(headings, rows) {
+        Block::Table(table) if table.rows.is_empty() => Block::Text("Nothing recorded.".to_owned()),
+        block => block,
+    }
+}
+
+fn heading(text: &str) -> Block {
     Block::Heading(text.to_owned())
 }
 
-/// Everything, in order.
-pub(super) fn blocks(report: &Report) -> Vec<Block<'_>> {
+/// Everything but the charts, in order.
+pub(super) fn blocks(report: &Report) -> Vec<Block> {
     let mut out = verdict(report);
     out.extend(measurements(report));
     out.extend(uptime(report));
     out.extend(alerts(report));
     out.extend(trading(report));
     out.extend(operation(report));
-    out.push(heading("Charts"));
-    out.extend(report.charts.iter().map(Block::Chart));
     out
 }
 
-fn verdict(report: &Report) -> Vec<Block<'static>> {
+fn verdict(report: &Report) -> Vec<Block> {
     let judgement = &report.judgement;
     let mut out = vec![Block::Text(format!(
         "{} to {}, made {}. All times are UTC.",
@@ -55,7 +61,7 @@ fn verdict(report: &Report) -> Vec<Block<'static>> {
     out
 }
 
-fn measurements(report: &Report) -> Vec<Block<'static>> {
+fn measurements(report: &Report) -> Vec<Block> {
     let refresh = report.refresh.iter().map(|row| {
         let ms = |value| format!("{} ms", number(value));
         [
@@ -93,13 +99,13 @@ fn measurements(report: &Report) -> Vec<Block<'static>> {
     });
     vec![
         heading("Portfolio refresh"),
-        table(["exchange", "polls", "failed", "p50", "p95", "p99", "slowest"], refresh),
+        filled(["exchange", "polls", "failed", "p50", "p95", "p99", "slowest"], refresh),
         heading("Calls to exchanges"),
-        table(["exchange", "calls", "failed", "errors", "ratio", "p95", "by type"], calls),
+        filled(["exchange", "calls", "failed", "errors", "ratio", "p95", "by type"], calls),
         heading("Staleness"),
-        table(["exchange", "last", "mean", "largest"], staleness),
+        filled(["exchange", "last", "mean", "largest"], staleness),
         heading("Value"),
-        table(["exchange", "first", "last", "lowest", "highest", "polls"], values),
+        filled(["exchange", "first", "last", "lowest", "highest", "polls"], values),
         heading("Gateway"),
         Block::Text(format!(
             "{} answers, p95 {}, 5xx {}.",
@@ -110,7 +116,7 @@ fn measurements(report: &Report) -> Vec<Block<'static>> {
     ]
 }
 
-fn uptime(report: &Report) -> Vec<Block<'static>> {
+fn uptime(report: &Report) -> Vec<Block> {
     let uptime = &report.uptime;
     let overall = uptime.overall.map_or("not known: no process was heard of".to_owned(), percent);
     #[expect(clippy::cast_precision_loss, reason = "for people")]
@@ -140,7 +146,7 @@ pub(crate) fn breach_row(breach: &Breach) -> [String; 6] {
     ]
 }
 
-fn alerts(report: &Report) -> Vec<Block<'static>> {
+fn alerts(report: &Report) -> Vec<Block> {
     let alerts = &report.alerts;
     let counts = alerts
         .by_alert
@@ -169,7 +175,7 @@ fn alerts(report: &Report) -> Vec<Block<'static>> {
     out
 }
 
-fn trading(report: &Report) -> Vec<Block<'static>> {
+fn trading(report: &Report) -> Vec<Block> {
     let orders = &report.orders;
     let pairs = |map: &std::collections::BTreeMap<String, u64>| {
         map.iter().map(|(name, count)| [name.clone(), count.to_string()]).collect::<Vec<_>>()
@@ -184,7 +190,7 @@ fn trading(report: &Report) -> Vec<Block<'static>> {
     ]
 }
 
-fn operation(report: &Report) -> Vec<Block<'static>> {
+fn operation(report: &Report) -> Vec<Block> {
     let deliveries = report.deliveries.iter().map(|(receiver, row)| {
         [
             receiver.clone(),
@@ -202,7 +208,7 @@ fn operation(report: &Report) -> Vec<Block<'static>> {
     let smoke = &report.smoke;
     let mut out = vec![
         heading("Notifications"),
-        table(["receiver", "delivered", "retried", "given up", "slowest"], deliveries),
+        filled(["receiver", "delivered", "retried", "given up", "slowest"], deliveries),
         heading("Guardrail actions"),
         Block::Text(format!("{} steps.", report.actions.len())),
         table(["at", "step", "process", "what"], actions),

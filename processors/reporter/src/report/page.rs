@@ -75,7 +75,7 @@ pub(crate) struct Table {
 
 /// One section of a report, before it is Markdown or HTML.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Block<'a> {
+pub(crate) enum Block {
     /// A heading.
     Heading(String),
     /// A paragraph.
@@ -84,12 +84,10 @@ pub(crate) enum Block<'a> {
     List(Vec<String>),
     /// A table; nothing when it has no rows.
     Table(Table),
-    /// A chart; only on pages.
-    Chart(&'a Chart),
 }
 
 /// As Markdown.
-pub(crate) fn to_markdown(title: &str, blocks: &[Block<'_>]) -> String {
+pub(crate) fn to_markdown(title: &str, blocks: &[Block]) -> String {
     // Whatever comes from outside must not become markup.
     let plain = |text: &str| {
         let mut out = String::with_capacity(text.len());
@@ -118,16 +116,20 @@ pub(crate) fn to_markdown(title: &str, blocks: &[Block<'_>]) -> String {
                     out.push_str(&format!("| {} |\n", cells.join(" | ")));
                 }
             }
-            Block::Table(_) | Block::Chart(_) => {}
+            Block::Table(_) => {}
         }
     }
     out
 }
 
 /// As a page that needs nothing from outside. `document` is the report as JSON; the charts' values are read from it.
-pub(crate) fn to_html(title: &str, class: &str, blocks: &[Block<'_>], document: &str) -> String {
+pub(crate) fn to_html(title: &str, class: &str, blocks: &[Block], charts: &[Chart], document: &str) -> String {
     let mut body = String::new();
-    for block in blocks {
+    for (index, block) in blocks.iter().enumerate() {
+        // After the verdict and what to do: a look at the lines comes before the figures.
+        if matches!(block, Block::Heading(_)) && headings(&blocks[..index]) == 1 {
+            body.push_str(&figures(charts));
+        }
         match block {
             Block::Heading(text) => body.push_str(&format!("<h2>{}</h2>\n", escape(text))),
             Block::Text(text) => body.push_str(&format!("<p>{}</p>\n", escape(text))),
@@ -135,25 +137,7 @@ pub(crate) fn to_html(title: &str, class: &str, blocks: &[Block<'_>], document: 
                 let items: String = items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect();
                 body.push_str(&format!("<ul>{items}</ul>\n"));
             }
-            Block::Table(table) if !table.rows.is_empty() => {
-                let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| -> String {
-                    cells.map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
-                };
-                let head = cells("th", &mut table.headings.iter().copied());
-                let rows: String = table
-                    .rows
-                    .iter()
-                    .map(|row| format!("<tr>{}</tr>", cells("td", &mut row.iter().map(String::as_str))))
-                    .collect();
-                body.push_str(&format!(
-                    "<div class=\"wide\"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
-                ));
-            }
-            Block::Table(_) => {}
-            Block::Chart(chart) => {
-                body.push_str(&format!("<figure><figcaption>{}, {}</figcaption>", escape(&chart.title), escape(&chart.unit)));
-                body.push_str(&format!("{}{}</figure>\n", svg(chart), legend(chart)));
-            }
+            Block::Table(table) => body.push_str(&html_table(table)),
         }
     }
     // Inside a script element only this sequence is not data.
@@ -169,12 +153,38 @@ pub(crate) fn to_html(title: &str, class: &str, blocks: &[Block<'_>], document: 
     )
 }
 
+fn headings(blocks: &[Block]) -> usize {
+    blocks.iter().filter(|block| matches!(block, Block::Heading(_))).count()
+}
+
+fn figures(charts: &[Chart]) -> String {
+    let mut out = String::from("<h2>Charts</h2>\n");
+    for chart in charts {
+        out.push_str(&format!("<figure><figcaption>{}, {}</figcaption>", escape(&chart.title), escape(&chart.unit)));
+        out.push_str(&format!("{}{}</figure>\n", svg(chart), legend(chart)));
+    }
+    out
+}
+
+fn html_table(table: &Table) -> String {
+    if table.rows.is_empty() {
+        return String::new();
+    }
+    let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| -> String {
+        cells.map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
+    };
+    let head = cells("th", &mut table.headings.iter().copied());
+    let row = |row: &Vec<String>| format!("<tr>{}</tr>", cells("td", &mut row.iter().map(String::as_str)));
+    let rows: String = table.rows.iter().map(row).collect();
+    format!("<div class=\"wide\"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n")
+}
+
 const FRAME: &str = "body{margin:0;background:var(--ground);color:var(--text);font:15px/1.5 system-ui,sans-serif}\
 main{max-width:960px;margin:0 auto;padding:24px 16px 64px}h1{font-size:1.5rem;border-left:10px solid var(--soft);padding-left:12px}\
 .GREEN h1{border-color:var(--c2)}.YELLOW h1{border-color:var(--warning)}.RED h1{border-color:var(--critical)}\
 h2{font-size:1.1rem;margin:2rem 0 .5rem}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{text-align:left;padding:4px 10px 4px 0;border-bottom:1px solid var(--rule);vertical-align:top}th{color:var(--soft);font-weight:600}\
-.wide{overflow-x:auto}figure{margin:1rem 0}figcaption{font-weight:600}.legend{margin:.2rem 0 0;color:var(--soft)}\
+td:first-child{white-space:nowrap}.wide{overflow-x:auto}figure{margin:1rem 0}figcaption{font-weight:600}.legend{margin:.2rem 0 0;color:var(--soft)}\
 .legend span{margin-right:14px;white-space:nowrap}.legend i{display:inline-block;width:14px;height:3px;margin-right:5px;vertical-align:middle}\
 .legend .c0{background:var(--c0)}.legend .c1{background:var(--c1)}.legend .c2{background:var(--c2)}.legend .c3{background:var(--c3)}\
 .legend .c4{background:var(--c4)}.legend .c5{background:var(--c5)}.legend .c6{background:var(--c6)}.legend .c7{background:var(--c7)}\
@@ -190,7 +200,7 @@ mod tests {
         let nasty = "</script><script>alert(1)</script>|`x`";
         let blocks =
             [Block::Text(nasty.to_owned()), Block::Table(Table { headings: vec!["a"], rows: vec![vec![nasty.to_owned()]] })];
-        let page = to_html("t", "GREEN", &blocks, &serde_json::to_string(nasty).unwrap());
+        let page = to_html("t", "GREEN", &blocks, &[], &serde_json::to_string(nasty).unwrap());
         assert_eq!(page.matches("<script").count(), 2, "{page}");
         assert_eq!(page.matches("</script>").count(), 2);
         let text = to_markdown("t", &blocks);

@@ -14,22 +14,22 @@ pub fn markdown(weekly: &Weekly) -> String {
 /// Self-contained, as the daily report.
 #[must_use]
 pub fn html(weekly: &Weekly) -> String {
-    to_html(&title(weekly), weekly.verdict.as_str(), &blocks(weekly), &json(weekly))
+    to_html(&title(weekly), weekly.verdict.as_str(), &blocks(weekly), &weekly.charts, &json(weekly))
 }
 
 fn title(weekly: &Weekly) -> String {
     format!("Spark, week to {:.10}: {}", weekly.window.to.to_string(), weekly.verdict.as_str())
 }
 
-fn heading(text: &str) -> Block<'static> {
+fn heading(text: &str) -> Block {
     Block::Heading(text.to_owned())
 }
 
-fn table<const N: usize>(headings: [&'static str; N], rows: impl Iterator<Item = [String; N]>) -> Block<'static> {
+fn table<const N: usize>(headings: [&'static str; N], rows: impl Iterator<Item = [String; N]>) -> Block {
     Block::Table(Table { headings: headings.to_vec(), rows: rows.map(Vec::from).collect() })
 }
 
-fn blocks(weekly: &Weekly) -> Vec<Block<'_>> {
+fn blocks(weekly: &Weekly) -> Vec<Block> {
     let days = weekly.days.iter().map(|day| {
         let verdict = day.verdict.map_or("–", |verdict| verdict.as_str());
         let uptime = day.uptime.map_or("–".to_owned(), percent);
@@ -51,7 +51,7 @@ fn blocks(weekly: &Weekly) -> Vec<Block<'_>> {
         let ms = |value| format!("{} ms", number(value));
         [row.exchange.clone(), row.count.to_string(), ms(row.p50_ms), ms(row.p95_ms), ms(row.p99_ms)]
     });
-    let mut out = vec![
+    vec![
         Block::Text(format!(
             "{} to {}, made {}. All times are UTC.",
             iso(weekly.window.from),
@@ -78,8 +78,5 @@ fn blocks(weekly: &Weekly) -> Vec<Block<'_>> {
         table(["alert", "breaches", "firing"], alerts),
         heading("Slow exchanges"),
         table(["exchange", "polls", "p50", "p95", "p99"], slow),
-        heading("Charts"),
-    ];
-    out.extend(weekly.charts.iter().map(Block::Chart));
-    out
+    ]
 }
