@@ -99,8 +99,24 @@ pub fn show(key: &str, value: &Value) -> String {
     if is_secret(key) {
         return "(hidden)".to_owned();
     }
-    let text = serde_json::to_string(value).unwrap_or_else(|_| "?".to_owned());
+    let text = without_addresses(&serde_json::to_string(value).unwrap_or_else(|_| "?".to_owned()));
     if text.chars().count() > LENGTH_MAX { text.chars().take(LENGTH_MAX).chain(['…']).collect() } else { text }
+}
+
+/// What follows the host of an address can be a token (webhooks have theirs there), what stands before it a password.
+fn without_addresses(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        let end = after.find(['"', ' ', ',']).unwrap_or(after.len());
+        let (address, tail) = after.split_at(end);
+        let (host, path) = address.split_at(address.find(['/', '?', '#']).unwrap_or(address.len()));
+        let host = host.rsplit('@').next().unwrap_or(host);
+        shown.extend([before, host, if path.len() > 1 { "/…" } else { path }]);
+        rest = tail;
+    }
+    shown + rest
 }
 
 pub fn peek<'a>(value: &'a Value, keys: &[String]) -> Option<&'a Value> {
