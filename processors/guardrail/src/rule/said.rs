@@ -17,6 +17,10 @@ pub fn text(read: &mut Reader<'_, '_, '_>, scope: Option<&[String]>) -> Text {
             read.wrong(key, "missing", format!("say it in a sentence: {key} = \"…\""));
         }
         let text = read.text(key).unwrap_or_default();
+        if let Some(open) = text.split('{').skip(1).find(|part| !part.contains('}')) {
+            let name: String = open.split_whitespace().next().unwrap_or_default().chars().take(32).collect();
+            read.wrong(key, format!("a placeholder that is not closed: {{{name}"), "close it with }, or write without braces");
+        }
         if let Some(unknown) = placeholders(&text).find(|name| scope.is_some() && !known.contains(name)) {
             read.wrong(key, format!("unknown placeholder {{{unknown}}}"), suggestion(unknown, &known));
         }

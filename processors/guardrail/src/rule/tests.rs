@@ -40,6 +40,10 @@ fn the_built_in_rules_are_valid_and_name_every_alert_with_a_source() {
         "ParkedMessages",
         "LedgerDamaged",
         "TradingHalted",
+        "ApiLatencyHighP95",
+        "ApiErrorRatioHigh",
+        "ExchangeErrorBudgetBurn",
+        "ApiErrorBudgetBurn",
     ] {
         assert!(rules.iter().any(|rule| rule.alert == alert && rule.limits.decide()), "{alert}");
     }
@@ -52,6 +56,8 @@ fn the_built_in_rules_are_valid_and_name_every_alert_with_a_source() {
             .iter()
             .any(|text| text.is_empty());
         assert!(told || !rule.limits.decide(), "{}", rule.id);
+        let runbook = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&text.runbook);
+        assert!(runbook.is_file() || !rule.limits.decide(), "{}: {} does not exist", rule.id, text.runbook);
     }
 }
 
@@ -136,6 +142,7 @@ fn a_mistake_is_answered_with_file_line_key_value_and_fix() {
         "summary = \"{valeu}\"",
         &["unknown placeholder {valeu}; did you mean `value`?"],
     );
+    check("cause = \"slow\"", "cause = \"{value is slow\"", &["a placeholder that is not closed: {value; close it"]);
     check("cause = \"slow\"", "", &["rule.latency.cause: missing"]);
     let text = |restart: &str| format!("cause = \"slow\"\nrestart = \"{restart}\"");
     let restart = |value: &str, parts: &[&str]| {
@@ -206,6 +213,71 @@ fn a_restart_is_a_process_or_the_scopes_own() {
     assert_eq!(find("process_missing").restart_in(&scope("service", "no process!")), None);
     assert_eq!(find("ws_staleness_venue").restart_in(&scope("venue", "binance")).as_deref(), Some("feed"));
     assert_eq!(find("portfolio_staleness").restart_in(&scope("exchange", "binance")).as_deref(), Some("portfolio"));
+    let users: Vec<&str> = spark_nats::permissions::users().iter().map(|user| user.name.as_str()).collect();
+    assert!(PROCESSES.iter().all(|process| users.contains(process)), "{users:?}");
     let others = rules.iter().filter(|rule| rule.restart.is_some()).count();
     assert_eq!(others, 3, "nothing else is restarted");
+}
+
+const BURN: &str = r#"[[rule]]
+id = "budget"
+alert = "Burn"
+metric = "calls"
+scope = ["exchange"]
+aggregation = "burn_rate"
+objective = 0.99
+burn = [{ long = "1h", short = "5m", factor = 14.4, severity = "critical" }, { long = "6h", short = "30m", factor = 6, severity = "warning", for = "2m" }]
+summary = "{value} {window}"
+cause = "c"
+first_action = "f"
+"#;
+
+#[test]
+fn every_key_of_a_burn_rate_is_read() {
+    let rules = Rules::from_toml(BURN, "my.toml").unwrap();
+    let rule = rules.iter().next().unwrap();
+    let threshold = |severity| rule.limits.of(severity).map(|limit| (limit.threshold, limit.hold));
+    assert_eq!(threshold(Severity::Critical), Some((14.4, Duration::ZERO)));
+    assert_eq!(threshold(Severity::Warning), Some((6.0, Duration::from_secs(120))));
+    let windows = (rule.window_of(Severity::Critical), rule.window_of(Severity::Warning), rule.window);
+    assert_eq!(windows, (Duration::from_secs(3_600), Duration::from_secs(21_600), Duration::from_secs(21_600)));
+    assert_eq!(rule.unit, "x");
+    let tables = BURN.replace(
+        "burn = [{ long = \"1h\", short = \"5m\", factor = 14.4, severity = \"critical\" }, { long = \"6h\", short = \"30m\", factor = 6, severity = \"warning\", for = \"2m\" }]\n",
+        "",
+    ) + "[[rule.burn]]\nlong = \"1h\"\nshort = \"5m\"\nfactor = 14.4\nseverity = \"critical\"\n";
+    assert!(Rules::from_toml(&tables, "my.toml").unwrap().iter().next().unwrap().limits.critical.is_some());
+}
+
+#[test]
+fn a_mistake_in_a_burn_rate_is_named() {
+    let check = |replace: &str, with: &str, part: &str| {
+        assert!(BURN.contains(replace), "{replace}");
+        let problems = Rules::from_toml(&BURN.replace(replace, with), "my.toml").map(|_| ()).unwrap_err();
+        let all = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(all.contains(part), "`{part}` is not in: {all}");
+    };
+    check(
+        "objective = 0.99",
+        "objective = 99",
+        "my.toml:7: rule.budget.objective = 99: not between 0 and 1; for 99 % write objective = 0.99",
+    );
+    check("objective = 0.99", "objective = 1.0", "an objective of 1 has no budget");
+    check("objective = 0.99\n", "", "rule.budget.objective: missing");
+    check("factor = 14.4", "factor = 100", "my.toml:8: rule.budget.burn.factor = 100: impossible: it can never be crossed");
+    check("factor = 14.4", "factor = 5", "the critical factor is reached before the warning of 6");
+    check("factor = 14.4", "factor = 0", "not above 0");
+    check("short = \"5m\"", "short = \"1h\"", "rule.budget.burn.short = \"1h\": not shorter than the long window");
+    check("short = \"5m\", ", "", "rule.budget.burn.short: missing");
+    check("short = \"5m\"", "short = 5", "a duration without a unit");
+    check("long = \"6h\"", "long = \"60d\"", "not between a second and 31 days");
+    check("\"warning\"", "\"critical\"", "has this severity already");
+    check("\"warning\"", "\"page\"", "known are warning, critical");
+    check("short = \"30m\"", "shrt = \"30m\"", "did you mean `short`");
+    check("cause = \"c\"", "cause = \"c\"\nwarning = 5", "a burn rate has its windows and factors in `burn`; remove it");
+    check("metric = \"calls\"", "metric = \"call_errors\"", "metric call_errors has no such aggregation");
+    check("aggregation = \"burn_rate\"", "aggregation = \"ratio\"\nwindow = \"5m\"", "only a burn rate has this");
+    let none = BURN.find("burn = [").unwrap();
+    let end = none + BURN[none..].find('\n').unwrap();
+    check(&BURN[none..end], "burn = []", "no windows to judge; write for example burn = [{ long");
 }
