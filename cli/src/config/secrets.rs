@@ -35,8 +35,12 @@ impl Config {
                 secrets.add(&format!("configuration {key}"), text);
             }
             None => {
+                let told = |part: &str| format!("the {part} in configuration {key}");
                 if let Some(password) = password_in(text) {
-                    secrets.add(&format!("the password in configuration {key}"), password);
+                    secrets.add(&told("password"), password);
+                }
+                if let Some(end) = key_in_path(text).filter(|_| key.starts_with("notifier.")) {
+                    secrets.add(&told("key"), end);
                 }
             }
         });
@@ -97,6 +101,14 @@ fn password_in(text: &str) -> Option<&str> {
     user.split_once(':').map(|(_, password)| password).filter(|password| !password.is_empty())
 }
 
+/// The end of a webhook's address, where it is long enough to be what opens it: `https://hooks.example/services/T0/B0/<key>`.
+fn key_in_path(text: &str) -> Option<&str> {
+    const KEY_CHARS_MIN: usize = 16;
+    let (_, rest) = text.split_once("://")?;
+    let (_, path) = rest.split_once('/')?;
+    path.rsplit(['/', '=']).next().filter(|end| end.len() >= KEY_CHARS_MIN)
+}
+
 /// A text without the password in its address.
 pub(super) fn without_password(text: &str) -> String {
     match password_in(text) {
@@ -119,7 +131,8 @@ mod tests {
         std::fs::write(path("binance.secret"), "file-secret-0003").unwrap();
         let text = format!(
             "[portfolio.binance]\napi_key_file = {:?}\napi_secret_file = {:?}\n[executor.btcturk]\ntrade_key_env = \"MY_OWN_NAME\"\n\
-             [nats]\nurl = \"nats://bob:pass-word-0004@127.0.0.1:4222\"\n",
+             [nats]\nurl = \"nats://bob:pass-word-0004@127.0.0.1:4222\"\n\
+             [[notifier.receiver]]\nname = \"chat\"\ntype = \"slack\"\nurl = \"https://hooks.example/services/T0/webhook-key-0010\"\n",
             path("binance.key"),
             path("binance.secret")
         );
@@ -142,6 +155,8 @@ mod tests {
         assert_eq!(found("named-value-0005"), Some("environment MY_OWN_NAME".to_owned()));
         assert_eq!(found("env-secret-0006"), Some("environment SPARK_BINANCE_API_SECRET".to_owned()));
         assert_eq!(found("proxy-pass-0009"), Some("the password in environment HTTP_PROXY".to_owned()));
+        assert_eq!(found("webhook-key-0010"), Some("the key in configuration notifier.receiver.url".to_owned()));
+        assert!(!config.effective().to_string().contains("webhook-key"), "{}", config.effective());
         assert_eq!((found("not-a-secret-0007"), found("not-a-secret-0008")), (None, None));
     }
 }

@@ -65,7 +65,7 @@ mod tests {
             for panel in &dashboard.panels {
                 assert!(root.join(&panel.runbook).is_file(), "{name}: {}: no file {}", panel.title, panel.runbook);
             }
-            let rendered = runbook::render(&[dashboard.clone()]);
+            let rendered = runbook::render(std::slice::from_ref(&dashboard));
             for panel in dashboard.panels {
                 assert!(rendered.contains(&format!("### {}\n", panel.title)), "{}", panel.title);
                 assert!(panel.queries.iter().all(|query| rendered.contains(query)), "{}", panel.title);

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use spark_bus_schema::actions::ThresholdsCommand;
 use spark_bus_schema::audit::{AuditAnchor, AuditVerified};
-use spark_bus_schema::control::LimitsCommand;
-use spark_bus_schema::{Message, subject};
+use spark_bus_schema::subject;
 use spark_nats::{Bus, Start};
 use spark_reporter::evidence::{About, Bundle, Error, LedgerHead};
 use spark_reporter::{History, Window, chart, report};
@@ -104,8 +102,8 @@ async fn from_broker(bundle: &mut Bundle, about: &mut About, bus: &Bus, window: 
         chain_sequence: head.as_ref().map(|head| head.1),
         chain_hash: head.map(|head| head.2),
     });
-    said::<ThresholdsCommand>(bundle, bus, "rules/thresholds.json", subject::THRESHOLDS).await?;
-    said::<LimitsCommand>(bundle, bus, "rules/limits.json", subject::LIMITS).await?;
+    said(bundle, bus, "rules/thresholds.json", subject::THRESHOLDS).await?;
+    said(bundle, bus, "rules/limits.json", subject::LIMITS).await?;
     extract(bundle, bus, window, last, messages).await
 }
 
@@ -121,7 +119,7 @@ async fn chain_head(bus: &Bus) -> Result<Option<(u64, u64, String)>, Failure> {
 }
 
 /// The last word on a subject.
-async fn said<T: Message + serde::Serialize>(bundle: &mut Bundle, bus: &Bus, name: &str, on: &str) -> Result<(), Failure> {
+async fn said(bundle: &mut Bundle, bus: &Bus, name: &str, on: &str) -> Result<(), Failure> {
     match bus.last(subject::LEDGER, on).await? {
         None => bundle.missing(name, format!("nothing was ever said on {on}: what is built in or configured is in force")),
         Some(found) => {
