@@ -1,5 +1,7 @@
 //! `spark rules`: what is wrong with rule files, whether tests hold, and when rules would have fired on what was recorded.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test names its failure by panicking")]
+
 mod common;
 
 use std::path::Path;
