@@ -4,9 +4,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use serde_json::Value;
+use spark_bus_schema::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -18,8 +18,8 @@ const TAKEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 /// One notification.
 #[derive(Clone, Debug)]
 pub struct Taken {
-    /// When all of it had come.
-    pub at: Instant,
+    /// When all of it had come, by this machine's clock.
+    pub at: Timestamp,
     /// Where it was sent.
     pub path: String,
     /// What was sent; null when it was no JSON.
@@ -96,7 +96,7 @@ async fn converse(mut socket: TcpStream, taken: Arc<Mutex<Vec<Taken>>>) {
         };
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        taken.lock().unwrap_or_else(PoisonError::into_inner).push(Taken { at: Instant::now(), path, body });
+        taken.lock().unwrap_or_else(PoisonError::into_inner).push(Taken { at: spark_nats::now(), path, body });
         buffer.drain(..used);
         if socket.write_all(TAKEN).await.is_err() {
             return;
