@@ -82,7 +82,7 @@ pub enum Command {
     /// Runs one process: tells people and tools about alerts, until it has arrived.
     #[command(after_help = PROCESS_HELP)]
     Notifier(ProcessArgs),
-    /// Run the reporter: history, smoke checks, daily and weekly reports.
+    /// Runs one process: history, smoke checks, daily and weekly reports.
     Reporter(ProcessArgs),
     /// Runs one process: the built-in strategies; or tells one of them to start or stop.
     #[command(after_help = STRATEGY_HELP)]
