@@ -35,6 +35,7 @@ fn subjects() -> BTreeSet<String> {
         for call in ["STREAM.DELETE", "STREAM.PURGE", "STREAM.UPDATE", "STREAM.CREATE", "STREAM.MSG.DELETE"] {
             subjects.insert(format!("$JS.API.{call}.{stream}"));
         }
+        subjects.insert(format!("$JS.API.CONSUMER.LIST.{stream}"));
         for call in ["CONSUMER.CREATE", "CONSUMER.DELETE", "CONSUMER.MSG.NEXT"] {
             subjects.insert(format!("$JS.API.{call}.{stream}.somebody"));
         }

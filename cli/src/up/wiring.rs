@@ -156,6 +156,10 @@ fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {
         let expected: Vec<&str> = plan.processes().map(Process::name).filter(|name| *name != "gateway").collect();
         settings.push(("SPARK_GATEWAY__EXPECTED".to_owned(), list(&expected)));
     }
+    if !config.is_given(&["gateway", "receivers"]) {
+        let receivers: Vec<&str> = config.notifier.receiver.iter().map(|receiver| receiver.name.as_str()).collect();
+        settings.push(("SPARK_GATEWAY__RECEIVERS".to_owned(), list(&receivers)));
+    }
     if let Some(token) = &plan.operator_token {
         settings.push(("SPARK_GATEWAY__OPERATOR_TOKEN_FILE".to_owned(), token.display().to_string()));
     }

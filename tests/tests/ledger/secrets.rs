@@ -26,7 +26,7 @@ const WRONG_TOKEN: &str = "recognisable-mistyped-token-55d0";
 const LISTEN: Duration = Duration::from_secs(3);
 
 /// Every route that answers a GET, but the stream.
-const ROUTES: [&str; 24] = [
+const ROUTES: [&str; 31] = [
     "/",
     "/health",
     "/metrics",
@@ -49,6 +49,13 @@ const ROUTES: [&str; 24] = [
     "/api/exec/kill-switch",
     "/api/exec/limits",
     "/api/exec/reconciliation",
+    "/api/actions/log",
+    "/api/notifications",
+    "/api/v2/alerts",
+    "/api/v2/alerts/groups",
+    "/api/v2/silences",
+    "/api/v2/status",
+    "/api/v2/receivers",
     "/api/nothing",
     "/api/audit/list",
 ];
