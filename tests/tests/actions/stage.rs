@@ -51,7 +51,7 @@ pub async fn system(guardrail: &str) -> System {
 /// Every step that the guardrail has told of so far, in order.
 pub async fn actions(bus: &Bus) -> Vec<Action> {
     let all = ledger(bus).await;
-    all.iter().filter(|delivery| is(delivery, subject::ACTIONS)).map(|delivery| read(delivery)).collect()
+    all.iter().filter(|delivery| is(delivery, subject::ACTIONS)).map(read).collect()
 }
 
 /// Waits for a step that is as wanted.
