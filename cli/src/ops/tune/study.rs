@@ -217,3 +217,47 @@ pub fn simulate(limits: &Limits, minutes: &[Minute]) -> Raised {
     }
     raised
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use spark_guardrail::alert::{Direction, Limit, NoData};
+
+    use super::*;
+
+    #[test]
+    fn a_minute_that_is_bad_to_its_end_outlasts_a_delay_and_a_moment_in_it_does_not() {
+        let limit = |threshold, seconds| Some(Limit { threshold, hold: Duration::from_secs(seconds) });
+        let limits = Limits {
+            direction: Direction::Above,
+            warning: limit(10.0, 30),
+            critical: limit(20.0, 90),
+            keep_firing: Duration::ZERO,
+            no_data: NoData::Ok,
+        };
+        let minute = |index: i64, high: f64, last: f64| Minute {
+            at: Timestamp::from_millis(index * 60_000),
+            last: Some(last),
+            low: Some(0.0),
+            high: Some(high),
+            total: 0.0,
+            boundaries: 60,
+            empty: 0,
+            samples: 1,
+            warning: None,
+            critical: None,
+            pending: 0,
+            firing: 0,
+        };
+        let check = |minutes: &[(f64, f64)], warning: u64, critical: u64| {
+            let minutes: Vec<Minute> = (0..).zip(minutes).map(|(index, (high, last))| minute(index, *high, *last)).collect();
+            assert_eq!(simulate(&limits, &minutes), Raised { warning, critical }, "{minutes:?}");
+        };
+        check(&[(15.0, 0.0), (15.0, 0.0)], 0, 0);
+        check(&[(15.0, 15.0)], 1, 0);
+        check(&[(15.0, 15.0), (0.0, 0.0), (15.0, 15.0)], 2, 0);
+        check(&[(25.0, 25.0), (25.0, 25.0), (0.0, 0.0)], 1, 1);
+        check(&[(25.0, 25.0), (0.0, 0.0)], 1, 0);
+    }
+}
