@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use spark_bus_schema::subject::{LEDGER, PARKED};
-use spark_notifier::config::Receiver;
+use spark_notifier::config::{Hidden, Receiver};
 use support::{Hook, World, webhook};
 
 const TOKEN: &str = "T0KENxB00BxQ9zz81f";
@@ -29,6 +29,18 @@ impl Write for Log {
     }
 }
 
+/// Takes connections and cuts them.
+fn cutting() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Read::read(&mut stream, &mut [0; 65_536]);
+        }
+    });
+    address
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_is_in_a_log_a_message_or_an_error() {
     let log = Log::default();
@@ -42,15 +54,21 @@ async fn no_token_is_in_a_log_a_message_or_an_error() {
     std::fs::write(&bearer, format!("{BEARER}\n")).unwrap();
     let with_bearer =
         Receiver { bearer_file: Some(bearer), ..webhook("refuses", refuses.url(&format!("/services/{TOKEN}?key={TOKEN}"))) };
-    let receivers = vec![webhook("away", away.url(&format!("/services/{TOKEN}"))), with_bearer];
+    let cuts = cutting();
+    let receivers = vec![
+        webhook("away", away.url(&format!("/services/{TOKEN}"))),
+        with_bearer,
+        webhook("cuts", Hidden::new(format!("http://user:{TOKEN}@{cuts}/services/{TOKEN}"))),
+    ];
     let mut world = World::start(receivers).await;
-    world.config.receiver.truncate(2);
     world.fires("ExchangeDown", "btcturk").await;
     let outcomes = world.settled(1).await;
     assert_eq!(refuses.wait_for(1).await[0].header("authorization"), format!("Bearer {BEARER}"));
     let deadline = tokio::time::Instant::now() + support::LIMIT;
-    while !world.settled(1).await.iter().any(|outcome| outcome.receiver == "away") {
-        assert!(tokio::time::Instant::now() < deadline, "the one that is away is tried");
+    for name in ["away", "cuts"] {
+        while !world.settled(1).await.iter().any(|outcome| outcome.receiver == name) {
+            assert!(tokio::time::Instant::now() < deadline, "{name} is tried");
+        }
     }
     assert_eq!(
         outcomes.iter().find(|outcome| outcome.receiver == "refuses").unwrap().detail.as_deref(),

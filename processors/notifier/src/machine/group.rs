@@ -130,6 +130,13 @@ impl Group {
         effects: &mut Effects,
     ) -> Option<Timestamp> {
         let route = &world.plan.routes[self.route];
+        // However many alerts join in a burst: before anything can be due, none of them is looked at.
+        let soonest = self
+            .told_at
+            .map_or(self.since + route.group_wait, |told_at| told_at + route.group_interval.min(route.repeat_interval));
+        if soonest > world.at {
+            return Some(soonest);
+        }
         let sends_resolved = world.plan.receivers.get(&self.receiver).is_some_and(|target| target.written.send_resolved);
         let (mut firing, mut over, mut news) = (Vec::new(), Vec::new(), false);
         let ids: Vec<String> =
