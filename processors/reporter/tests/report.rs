@@ -1,5 +1,7 @@
 //! A recorded run with outages, through a reporter that is killed meanwhile: the figures of its report are those of the streams.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
+
 mod support;
 
 use rusqlite::Connection;

@@ -20,6 +20,9 @@ use super::{Seeded, sample};
 
 const VENUES: [Venue; 2] = [Venue::Binance, Venue::Btcturk];
 
+/// Alert, exchange, second, state, severity, value.
+type Change = (&'static str, &'static str, i64, AlertState, Option<Severity>, f64);
+
 /// Everything that is published, and the last sequence of each stream.
 pub struct Run {
     pub window: Window,
@@ -149,7 +152,7 @@ impl Run {
         use Severity::{Critical, Warning};
         let mut last = 0;
         // Seconds from the window's beginning; the first ones are before it, one fires at its end.
-        let changes: [(&str, &str, i64, AlertState, Option<Severity>, f64); 17] = [
+        let changes: [Change; 17] = [
             ("WSStaleness", "binance", -500, Firing, Some(Warning), 40.0),
             ("HighLatency", "binance", -400, Firing, Some(Warning), 40.0),
             ("HighLatency", "binance", -300, Resolved, None, 4.0),
