@@ -51,7 +51,11 @@ fn a_report_is_written_read_by_programs_and_its_exit_code_says_red() {
     check(&output, 0, "GREEN");
     let page = std::fs::read_to_string(folder.join("out/report-20261120T120000Z.html")).unwrap();
     assert!(page.starts_with("<!doctype html>") && page.contains("binance"));
-    assert!(std::fs::read_to_string(folder.join("out/report-20261120T120000Z.md")).unwrap().contains("| binance | 2 | 0 | 120 ms | 340 ms |"));
+    assert!(
+        std::fs::read_to_string(folder.join("out/report-20261120T120000Z.md"))
+            .unwrap()
+            .contains("| binance | 2 | 0 | 120 ms | 340 ms |")
+    );
     let output = run(&folder, &["report", "--window", "1h", "--to", END, "--json"]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["refresh"][0]["p50_ms"], &report["uptime"]["overall"]), (&Value::from(120.0), &Value::from(1.0)));
