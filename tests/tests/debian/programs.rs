@@ -20,6 +20,8 @@ pub struct Running {
 impl Running {
     /// Starts it with its output in `<folder>/<name>.log`.
     pub fn start(name: &'static str, folder: &Path, port: u16, arguments: &[String]) -> Self {
+        // Before the start: what fails behind it would leave the server running.
+        let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(10)).build().unwrap();
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).unwrap();
         let child = Command::new(name)
@@ -30,7 +32,6 @@ impl Running {
             .stderr(output)
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {error}; apt-get install prometheus prometheus-alertmanager"));
-        let http = reqwest::Client::builder().timeout(std::time::Duration::from_secs(10)).build().unwrap();
         Self { child, name, log, address: format!("http://127.0.0.1:{port}"), http }
     }
 
