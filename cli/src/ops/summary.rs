@@ -1,18 +1,22 @@
 //! One readable line for each kind of message.
 
+mod acting;
 mod orders;
 
+use spark_bus_schema::actions::{Action, RestartCommand, RestartDone, RollbackCommand, ThresholdsCommand};
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
 use spark_bus_schema::audit::{AuditAnchor, AuditDamage, AuditVerified};
 use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
 use spark_bus_schema::marks::Mark;
+use spark_bus_schema::notify::{self, Notification, Silence};
 use spark_bus_schema::orders::{Epoch, InstrumentFilters, OrderEvent, OrderIntent, Reconciliation};
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::{Balances, PriceAnomaly};
 use spark_bus_schema::risk::{Timeout, Verdict};
-use spark_bus_schema::telemetry::{Call, FeedStatus, Heartbeat, Windows};
-use spark_bus_schema::{DecodeError, Message, catalogue};
+use spark_bus_schema::smoke::Smoke;
+use spark_bus_schema::telemetry::{ApiRequests, Call, FeedStatus, Heartbeat, Windows};
+use spark_bus_schema::{DecodeError, Kind, Message, catalogue};
 use spark_nats::Delivery;
 
 use crate::exit::chain;
@@ -79,6 +83,26 @@ fn known(delivery: &Delivery) -> Option<Result<Told, DecodeError>> {
         AuditVerified::KIND => delivery.decode().map(|verified| (orders::verified(&verified), Some(Style::Green))),
         AuditDamage::KIND => delivery.decode().map(|damage| (orders::damage(&damage), Some(Style::Red))),
         Parked::KIND => delivery.decode().map(|parked| (self::parked(&parked), Some(Style::Yellow))),
+        _ => return acting(delivery, kind),
+    })
+}
+
+/// What the guardrail does about criticals, and how people are told.
+fn acting(delivery: &Delivery, kind: Kind) -> Option<Result<Told, DecodeError>> {
+    Some(match kind {
+        ApiRequests::KIND => delivery.decode().map(|requests| (acting::api_requests(&requests), Some(Style::Dim))),
+        RestartCommand::KIND => delivery.decode().map(|command| (acting::restart(&command), Some(Style::Yellow))),
+        RestartDone::KIND => delivery.decode().map(|done| (acting::restarted(&done), Some(acting::restarted_style(&done)))),
+        RollbackCommand::KIND => delivery.decode().map(|command| (acting::rollback(&command), Some(Style::Red))),
+        Action::KIND => delivery.decode().map(|action| (acting::action(&action), Some(acting::action_style(&action)))),
+        ThresholdsCommand::KIND => delivery.decode().map(|command| (acting::thresholds(&command), Some(Style::Cyan))),
+        Silence::KIND => delivery.decode().map(|silence| (acting::silence(&silence), Some(Style::Cyan))),
+        Notification::KIND => delivery.decode().map(|told| (acting::notification(&told), None)),
+        notify::Delivery::KIND => delivery.decode().map(|told| (acting::delivery(&told), Some(acting::delivery_style(&told)))),
+        Smoke::KIND => {
+            let style = |smoke: &Smoke| Some(if smoke.pass { Style::Green } else { Style::Red });
+            delivery.decode().map(|smoke| (acting::smoke(&smoke), style(&smoke)))
+        }
         _ => return None,
     })
 }
