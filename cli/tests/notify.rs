@@ -1,5 +1,7 @@
 //! `spark silence` and `spark notify` against the real notifier on a real broker, and what `spark config` says of a wrong one.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::io::{Read, Write};

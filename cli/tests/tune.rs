@@ -35,8 +35,11 @@ fn calm(minute: i64) -> Said {
     (100.0 + (minute * 13 % 50) as f64, 100.0)
 }
 
+/// An exchange's name, and what it said at each minute.
+type Exchange = (&'static str, fn(i64) -> Said);
+
 /// The exchanges' minutes, in the history's own file.
-fn record(data: &Path, exchanges: &[(&str, fn(i64) -> Said)], minutes: i64) {
+fn record(data: &Path, exchanges: &[Exchange], minutes: i64) {
     let path = spark_reporter::history::path_in(data);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     drop(History::open(&path).unwrap());
@@ -121,7 +124,7 @@ fn near(value: &Value, want: f64, what: &str) {
 #[test]
 fn proposals_and_simulated_alerts_are_what_a_recomputation_gives() {
     let folder = tempfile::tempdir().unwrap();
-    let exchanges: [(&str, fn(i64) -> Said); 2] = [("binance", noisy), ("btcturk", calm)];
+    let exchanges: [Exchange; 2] = [("binance", noisy), ("btcturk", calm)];
     record(&folder.path().join("data"), &exchanges, MINUTES);
     let found = document(&tune(folder.path(), None, &["--per-exchange"]), 0);
     assert_eq!(found["status"], "proposed");

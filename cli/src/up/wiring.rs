@@ -53,10 +53,9 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
         Process::Executor => executor(plan),
-        Process::Guardrail | Process::Auditor | Process::Risk | Process::Candles | Process::Strategy | Process::Notifier => {
-            Vec::new()
-        }
-        Process::Reporter => reporter(plan, config),
+        Process::Guardrail | Process::Auditor | Process::Risk | Process::Candles | Process::Strategy => Vec::new(),
+        Process::Notifier => address(plan, config, "notifier", "external_url"),
+        Process::Reporter => address(plan, config, "reporter", "gateway_url"),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
     };
@@ -131,16 +130,12 @@ fn executor(plan: &Plan) -> Vec<(String, String)> {
     settings
 }
 
-/// Its smoke checks ask the gateway that this `spark up` runs.
-fn reporter(plan: &Plan, config: &Config) -> Vec<(String, String)> {
-    if config.is_given(&["reporter", "gateway_url"]) {
+/// Where a process finds the gateway, or where its links lead.
+fn address(plan: &Plan, config: &Config, section: &str, key: &str) -> Vec<(String, String)> {
+    if config.is_given(&[section, key]) {
         return Vec::new();
     }
-    let mut address = plan.ports.gateway;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    vec![("SPARK_REPORTER__GATEWAY_URL".to_owned(), format!("http://{address}"))]
+    vec![(format!("SPARK_{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase()), plan.address())]
 }
 
 fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {

@@ -10,9 +10,7 @@
 pub mod action;
 pub mod alert;
 pub mod machine;
-mod past;
 pub mod rule;
-mod stored;
 pub mod suite;
 pub mod window;
 pub mod wiring;

@@ -6,20 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use spark_bus_schema::alerts::{Alert, Severity};
-use spark_bus_schema::{DecodeError, Timestamp, subject};
-use spark_nats::{Delivery, Effects, Follower, Input, Machine, Reject, Service, Start, Status, run_machine};
+use spark_bus_schema::alerts::Severity;
+use spark_bus_schema::{DecodeError, Timestamp};
+use spark_nats::{Delivery, Effects, Input, Machine, Reject, Service, Status, run_machine};
 
 use crate::action::config::Span;
 use crate::action::{self, Actions, Policy};
 use crate::machine::{Event, Guardrail};
-use crate::past;
 use crate::rule::{Problem, Rules};
+
+mod past;
 
 /// Largest rule file that is read.
 const RULES_BYTES_MAX: u64 = 1024 * 1024;
-/// How often it is looked whether the stored alerts have all been read.
-const SEED_POLL: Duration = Duration::from_millis(20);
 
 /// Section `[guardrail]` of `spark.toml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,40 +123,17 @@ pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     let mut guardrail = Guardrail::new(&rules).acting(config.policy());
     let Some((last, actions)) = past::acted(&service).await else { return Ok(()) };
     guardrail.seed_actions(spark_nats::now(), &last, actions);
-    let Some(stored) = stored_alerts(&service).await else { return Ok(()) };
+    let Some(stored) = past::alerts(&service).await else { return Ok(()) };
     if service.data_dir.join("checkpoint.sqlite").exists() {
         guardrail.compare_with(stored);
     } else {
         guardrail.seed(stored);
-        let Some(commands) = crate::stored::thresholds(&service).await else { return Ok(()) };
+        let Some(commands) = past::thresholds(&service).await else { return Ok(()) };
         guardrail.seed_thresholds(commands);
         tell_thresholds(&guardrail);
     }
     let observed = Observed::new(guardrail, &service.status);
     run_machine(&service, observed).await.map_err(Error::Bus)
-}
-
-/// The last alert of every subject: an alert with a revision that is stored already would be taken for that one, so the
-/// guardrail goes on after them. None when told to stop.
-async fn stored_alerts(service: &Service) -> Option<Vec<Alert>> {
-    let subjects = vec![subject::ALERTS.to_owned()];
-    let mut follower = Follower::start(service.bus.clone(), service.name, subject::LEDGER, subjects, Start::LastPerSubject);
-    let mut alerts = Vec::new();
-    loop {
-        tokio::select! {
-            () = service.shutdown.cancelled() => return None,
-            batch = follower.next() => {
-                for delivery in batch? {
-                    match delivery.decode::<Alert>() {
-                        Ok(alert) => alerts.push(alert),
-                        Err(error) => tracing::warn!(subject = delivery.subject, %error, "stored alert is unreadable"),
-                    }
-                }
-            }
-            () = tokio::time::sleep(SEED_POLL), if follower.is_caught_up() => return Some(alerts),
-            () = tokio::time::sleep(SEED_POLL) => {}
-        }
-    }
 }
 
 /// The decision with its metrics: what it counts is shown, and nothing flows back.
