@@ -76,6 +76,14 @@ pub enum RestartOutcome {
     Failed,
 }
 
+/// Why a restart was refused, where whoever asked goes on differently for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartRefusal {
+    /// It is being restarted already, or was started again a moment ago: what was asked for has just been done.
+    JustRestarted,
+}
+
 /// The supervisor's answer to a [`RestartCommand`]. Subject `control.restarted.<service>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RestartDone {
@@ -95,6 +103,9 @@ pub struct RestartDone {
     pub took_ms: u64,
     /// When.
     pub at: Timestamp,
+    /// Why it was refused, as a word; `detail` says it to people. Messages of older builds have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<RestartRefusal>,
 }
 
 impl Message for RestartDone {

@@ -102,6 +102,7 @@ fn a_person_restarts_a_process_or_the_broker_and_is_told_what_became_of_it() {
     let (code, answer, _) = restart(folder.path(), &up, "feed");
     assert_eq!((code, &answer["outcome"]), (Some(1), &Value::from("refused")), "{answer}");
     assert!(answer["detail"].as_str().unwrap().contains("started again"), "{answer}");
+    assert_eq!(answer["refusal"], "just_restarted", "{answer}");
     let (code, answer, said) = restart(folder.path(), &up, "feet");
     assert!(code == Some(64) && said.contains("`feet`") && said.contains("feed"), "{code:?} {answer} {said}");
 
@@ -142,6 +143,7 @@ async fn a_hung_process_is_killed_and_comes_back_once_however_often_the_same_att
         let done = answer(&guardrail, service, sequence).await;
         let why = done.detail.unwrap_or_default();
         assert!(done.outcome == RestartOutcome::Refused && why.contains(part), "{why}");
+        assert_eq!(done.refusal, None, "{why}");
     }
     assert_eq!((restarts(&up, "portfolio"), restarts(&up, "nats-server")), (1, 0), "{}", up.said());
     // A death afterwards is a death: told so, and started again after the first pause.

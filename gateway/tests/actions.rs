@@ -188,6 +188,7 @@ async fn what_the_guardrail_did_and_the_last_smoke_check_are_shown() {
         pid: None,
         took_ms: 10_000,
         at,
+        refusal: None,
     };
     put(&gateway, entry(2, &done, Record::Restarted(done.clone())));
     put(&gateway, entry(2, &done, Record::Restarted(done.clone())));

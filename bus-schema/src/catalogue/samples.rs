@@ -474,6 +474,7 @@ pub(super) fn restart_done() -> RestartDone {
         pid: Some(4_242),
         took_ms: 310,
         at: at(310),
+        refusal: None,
     }
 }
 

@@ -108,7 +108,7 @@ fn told(seen: Seen, service: &str, sequence: u64, global: &Global) -> Result<(),
         ),
         Seen::Answer(done) => {
             let document = json!({"service": service, "outcome": done.outcome, "pid": done.pid, "tookMs": done.took_ms,
-                "detail": done.detail, "sequence": sequence, "answered": true});
+                "detail": done.detail, "refusal": done.refusal, "sequence": sequence, "answered": true});
             let why = visible(done.detail.as_deref().unwrap_or("no reason given"));
             let text = match (done.outcome, done.pid) {
                 (RestartOutcome::Restarted, pid) => {

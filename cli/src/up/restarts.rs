@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use spark_bus_schema::actions::{RestartCommand, RestartDone, RestartOutcome};
+use spark_bus_schema::actions::{RestartCommand, RestartDone, RestartOutcome, RestartRefusal};
 use spark_bus_schema::telemetry::Heartbeat;
 use spark_bus_schema::{Timestamp, subject};
 use spark_nats::{Bus, Delivery, Follower, Meta, Start};
@@ -49,13 +49,36 @@ pub struct Ask {
 /// What the supervisor says.
 #[derive(Debug)]
 pub enum Answer {
-    /// Nothing was done, and why.
-    Refused(String),
+    /// Nothing was done.
+    Refused(Refused),
     /// The new run has begun.
     Started {
         /// Its process id.
         pid: u32,
     },
+}
+
+/// Why nothing was done.
+#[derive(Debug)]
+pub struct Refused {
+    /// For people.
+    pub why: String,
+    /// For whoever asked, where it makes a difference.
+    pub refusal: Option<RestartRefusal>,
+}
+
+impl Refused {
+    /// It cannot be done.
+    #[must_use]
+    pub fn not_possible(why: impl Into<String>) -> Self {
+        Self { why: why.into(), refusal: None }
+    }
+
+    /// Somebody else did it just now.
+    #[must_use]
+    pub fn just_restarted(why: impl Into<String>) -> Self {
+        Self { why: why.into(), refusal: Some(RestartRefusal::JustRestarted) }
+    }
 }
 
 /// What is to be done with a command.
@@ -180,10 +203,14 @@ impl Reply {
     /// Waits for what becomes of the command, a bounded time, and publishes it.
     async fn send(self, bus: Bus, answered: oneshot::Receiver<Answer>, limit: Duration) {
         let failed = |detail: String| (RestartOutcome::Failed, Some(detail), None);
+        let mut refusal = None;
         let answer = tokio::time::timeout(limit, answered).await;
         let took = self.arrival.instant.elapsed();
         let (outcome, detail, pid) = match answer {
-            Ok(Ok(Answer::Refused(why))) => (RestartOutcome::Refused, Some(why), None),
+            Ok(Ok(Answer::Refused(refused))) => {
+                refusal = refused.refusal;
+                (RestartOutcome::Refused, Some(refused.why), None)
+            }
             Ok(Ok(Answer::Started { pid })) => match self.heard(&bus, pid).await {
                 Some(pid) => (RestartOutcome::Restarted, None, Some(pid)),
                 None => failed(format!("started, but not heard of within {HEARTBEAT_LIMIT:?}; see its log")),
@@ -200,6 +227,7 @@ impl Reply {
             pid,
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             at: spark_nats::now(),
+            refusal,
         };
         let cause = format!("{}:{}", subject::LEDGER, self.sequence);
         let meta = Meta { msg_id: Some(format!("supervisor:{cause}:0")), cause: Some(cause) };

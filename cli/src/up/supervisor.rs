@@ -12,7 +12,7 @@ use super::child::{EVENTS_MAX, Event, Limits, Orders, Program, keep_running};
 use super::logs::{Severity, Throttle, brief};
 use super::plan::STOP_ORDER;
 use super::policy::Next;
-use super::restarts::{Answer, Ask, RESTARTS_MAX};
+use super::restarts::{Answer, Ask, RESTARTS_MAX, Refused};
 use super::run_file::RunFile;
 use crate::exit::Failure;
 use crate::output::{self, Style};
@@ -104,7 +104,7 @@ impl Supervisor {
             json!({"event": "restart_asked", "process": service, "by": command.actor, "reason": command.reason,
                 "sequence": sequence, "refused": refused})
         };
-        let admitted = refused.map_or_else(|| self.admitted(&service), Err);
+        let admitted = refused.map_or_else(|| self.admitted(&service), |why| Err(Refused::not_possible(why)));
         match admitted {
             Ok(name) => {
                 self.report(&report(None));
@@ -114,31 +114,34 @@ impl Supervisor {
                     orders.restart.notify_one();
                 }
             }
-            Err(why) => {
-                self.report(&report(Some(&why)));
+            Err(refused) => {
+                let why = &refused.why;
+                self.report(&report(Some(why)));
                 self.say(&output::visible(&service), Style::Yellow, &format!("{asked}; refused: {why}"));
                 // Whoever asked may have given up waiting.
-                let _ = answer.send(Answer::Refused(why));
+                let _ = answer.send(Answer::Refused(refused));
             }
         }
     }
 
     /// The process that may be restarted now, or why none may.
-    fn admitted(&self, service: &str) -> Result<&'static str, String> {
+    fn admitted(&self, service: &str) -> Result<&'static str, Refused> {
         let Some(name) = STOP_ORDER.iter().find(|name| **name == service) else {
-            return Err(format!("there is no such process; there are {}", STOP_ORDER.join(", ")));
+            return Err(Refused::not_possible(format!("there is no such process; there are {}", STOP_ORDER.join(", "))));
         };
         if self.stopping {
-            return Err("the system stops".to_owned());
+            return Err(Refused::not_possible("the system stops"));
         }
         if !self.children.contains_key(name) {
-            return Err("it does not run here".to_owned());
+            return Err(Refused::not_possible("it does not run here"));
         }
         if self.awaited.get(name).is_some_and(|waiting| !waiting.is_closed()) {
-            return Err("it is being restarted already".to_owned());
+            return Err(Refused::just_restarted("it is being restarted already"));
         }
         match self.started_again.get(name).map(Instant::elapsed) {
-            Some(ago) if ago < JUST_RESTARTED => Err(format!("it was started again {:.1} s ago", ago.as_secs_f64())),
+            Some(ago) if ago < JUST_RESTARTED => {
+                Err(Refused::just_restarted(format!("it was started again {:.1} s ago", ago.as_secs_f64())))
+            }
             _ => Ok(name),
         }
     }

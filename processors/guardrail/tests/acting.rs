@@ -184,6 +184,7 @@ async fn a_restart_is_asked_for_answered_and_followed_by_a_rollback_whose_every_
         pid: Some(1),
         took_ms: 10,
         at: now(),
+        refusal: None,
     };
     world.supervisor.publish(&subject::restarted("executor"), &done, Meta::default()).await.unwrap();
     let failed = actions.stage(ActionStage::RestartFailed).await;

@@ -71,7 +71,9 @@ impl Default for Restart {
 pub struct Rollback {
     /// Off: nothing is rolled back.
     pub enabled: bool,
-    /// Criticals at once.
+    /// Independent criticals at once: those with the same alert name and the same `exchange`, `venue` or `service` label (the
+    /// first of these that the alert has) count once, so each stale symbol of a venue and the venue itself are one. Different
+    /// alerts about one venue (`WSStaleness`, `ExchangeDown`) are two.
     pub criticals: u32,
     /// For how long without a break.
     #[serde(rename = "for")]

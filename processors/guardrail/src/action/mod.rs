@@ -24,7 +24,7 @@ pub use config::Policy;
 pub use state::State;
 pub use told::Told;
 
-use state::{Episode, Flight};
+use state::{Episode, Flight, Found};
 
 /// Who asks, in every command.
 pub const ACTOR: &str = "guardrail";
@@ -90,9 +90,17 @@ impl Actions {
         self.state.rollbacks
     }
 
-    /// A process said that it is there, or that it goes.
-    pub fn heard(&mut self, at: Timestamp, service: &str, goes: bool) {
+    /// A process said that it is there, or that it goes; its run began at `began_at`.
+    ///
+    /// Where nobody supervises processes over the bus, as under compose, nobody answers a restart either: that a later run is
+    /// heard of is the answer. Its process id may be the same, as it is in every new container.
+    pub fn heard(&mut self, at: Timestamp, service: &str, began_at: Timestamp, goes: bool) {
         self.state.heard(at, service, goes);
+        if let Some(flight) = self.state.flights.get_mut(service)
+            && began_at > flight.asked_at
+        {
+            flight.found.get_or_insert(Found::ByHeartbeat);
+        }
     }
 
     /// After a time during which the whole system was off: nothing that happened before it went on through it.
@@ -218,6 +226,19 @@ impl Actions {
 
 fn evidence(criticals: &[Critical]) -> Vec<Evidence> {
     criticals.iter().take(EVIDENCE_MAX).map(|critical| critical.evidence.clone()).collect()
+}
+
+/// Labels that say what an alert is about; the first that it has counts.
+const PLACES: [&str; 3] = ["exchange", "venue", "service"];
+
+/// How many criticals are independent of each other: those of the same alert at the same exchange or venue, or about the same
+/// process, count once. One dead venue makes each of its symbols stale, and that is one thing that is wrong.
+fn independent<'a>(criticals: impl Iterator<Item = &'a Critical>) -> usize {
+    let of = |critical: &'a Critical| {
+        let Evidence { alert, scope, .. } = &critical.evidence;
+        (alert, PLACES.iter().find_map(|label| scope.get(*label)))
+    };
+    criticals.map(of).collect::<BTreeSet<_>>().len()
 }
 
 /// Alert names with their number, for a sentence.

@@ -8,8 +8,8 @@ use spark_bus_schema::{Timestamp, subject};
 use spark_nats::Effects;
 
 use super::config::Span;
-use super::state::Flight;
-use super::{ACTOR, Actions, Critical, HOUR, evidence, names};
+use super::state::{Flight, Found};
+use super::{ACTOR, Actions, Critical, HOUR, evidence, independent, names};
 use crate::rule::PROCESSES;
 
 /// After the first restart of a process within an hour there is none for so long; it doubles with each further one.
@@ -102,6 +102,7 @@ impl Actions {
             command: None,
             is_answered: false,
             failed: None,
+            found: None,
         };
         self.state.flights.insert(service.to_owned(), flight);
         if !self.policy.dry_run {
@@ -132,7 +133,7 @@ impl Actions {
             let Some(flight) = self.state.flights.remove(&service) else { continue };
             let left = criticals.iter().filter(|critical| !self.is_excused(critical));
             let is_cured = if flight.is_last_resort {
-                left.count() < self.policy.rollback.criticals as usize
+                independent(left) < self.policy.rollback.criticals as usize
             } else if flight.reasons.is_empty() {
                 left.count() == 0
             } else {
@@ -148,16 +149,18 @@ impl Actions {
         if let Some(failed) = &flight.failed {
             return (ActionStage::RestartFailed, failed.clone());
         }
-        let answered = match (self.policy.dry_run, flight.is_answered) {
-            (true, _) => "nothing was restarted",
-            (false, true) => "it was restarted",
-            (false, false) => "nobody answered the command",
+        let answered = match (self.policy.dry_run, flight.is_answered, flight.found) {
+            (true, ..) => "nothing was restarted",
+            (false, true, _) => "it was restarted",
+            (false, false, Some(Found::ByHeartbeat)) => "it was restarted, found by its heartbeat",
+            (false, false, Some(Found::JustBefore)) => "it had been restarted a moment before",
+            (false, false, None) => "nobody answered the command",
         };
         match (is_cured, flight.is_last_resort) {
             (true, _) => (ActionStage::RestartHelped, format!("{answered}, and the criticals are gone")),
             (false, true) => {
                 let least = self.policy.rollback.criticals;
-                (ActionStage::RestartFailed, format!("{answered}, and at least {least} criticals still fire"))
+                (ActionStage::RestartFailed, format!("{answered}, and at least {least} independent criticals still fire"))
             }
             (false, false) => (ActionStage::RestartFailed, format!("{answered}, and the criticals still fire")),
         }

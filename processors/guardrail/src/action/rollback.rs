@@ -8,7 +8,7 @@ use spark_nats::Effects;
 
 use super::config::Span;
 use super::state::{Done, FORGOTTEN_AFTER, State, Stretch};
-use super::{ACTOR, Actions, Critical, evidence, names};
+use super::{ACTOR, Actions, Critical, evidence, independent, names};
 
 impl Actions {
     /// Moves the rule's clock, tries the restart in time, and rolls back when the rule is met.
@@ -16,7 +16,7 @@ impl Actions {
         if !self.policy.rollback.enabled {
             return;
         }
-        let count = criticals.iter().filter(|critical| !self.is_excused(critical)).count();
+        let count = independent(criticals.iter().filter(|critical| !self.is_excused(critical)));
         let may_ask = self.may_ask(at);
         let rule = &self.policy.rollback;
         let (hold, watch) = (rule.hold.0, rule.watch.0);
@@ -56,8 +56,8 @@ impl Actions {
         let verify = rule.verify.0;
         let (steps, plan) = plan(rule.kill_switch, rule.cancel_open, &self.state);
         let reason = format!(
-            "{} critical alerts at once for {}, and a restart of {} did not help: {}",
-            criticals.len(),
+            "at least {} independent criticals at once for {}, and a restart of {} did not help: {}",
+            rule.criticals,
             rule.hold,
             rule.restart,
             names(criticals)
@@ -118,7 +118,8 @@ impl Actions {
         if done.is_judged {
             return;
         }
-        let mut checks = vec![check("rollback", done.is_carried_out, "its commands were given", "not seen in the LEDGER")];
+        let given = if is_dry { "dry run: no command was given" } else { "its commands were given" };
+        let mut checks = vec![check("rollback", done.is_carried_out, given, "not seen in the LEDGER")];
         if !is_dry {
             checks.extend(done.steps.iter().flat_map(|step| in_force(step, &self.state)));
         }

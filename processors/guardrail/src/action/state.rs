@@ -112,6 +112,18 @@ pub struct Flight {
     pub is_answered: bool,
     /// The supervisor says that it does not, and why.
     pub failed: Option<String>,
+    /// Without such an answer: why the process counts as restarted all the same.
+    #[serde(default)]
+    pub found: Option<Found>,
+}
+
+/// How a restart is known of that the supervisor did not make for this command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Found {
+    /// A run that began after the command was heard of.
+    ByHeartbeat,
+    /// It was refused because somebody restarted the process just before.
+    JustBefore,
 }
 
 /// The episode's rollback.

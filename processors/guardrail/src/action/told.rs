@@ -1,12 +1,14 @@
 //! What is read back from the LEDGER: own commands, answers to them, and what others command meanwhile.
 
-use spark_bus_schema::actions::{Action, ActionStage, RestartCommand, RestartDone, RestartOutcome, RollbackCommand};
+use spark_bus_schema::actions::{
+    Action, ActionStage, RestartCommand, RestartDone, RestartOutcome, RestartRefusal, RollbackCommand,
+};
 use spark_bus_schema::control::{KillSwitch, LimitsCommand, StrategyCommand};
 use spark_bus_schema::orders::MANUAL;
 use spark_bus_schema::{Timestamp, risk::Limits};
 use spark_nats::Effects;
 
-use super::state::{Done, Episode, Flight, InForce, number_of};
+use super::state::{Done, Episode, Flight, Found, InForce, number_of};
 use super::{ACTOR, Actions};
 
 /// One message of the LEDGER that concerns what is done.
@@ -161,6 +163,7 @@ impl Actions {
             command: sequence,
             is_answered: false,
             failed: None,
+            found: None,
         };
         self.state.flights.insert(service.clone(), flight);
     }
@@ -173,6 +176,10 @@ impl Actions {
         let word = match done.outcome {
             RestartOutcome::Restarted => {
                 flight.is_answered = true;
+                return;
+            }
+            RestartOutcome::Refused if done.refusal == Some(RestartRefusal::JustRestarted) => {
+                flight.found = Some(Found::JustBefore);
                 return;
             }
             RestartOutcome::Refused => "refused",

@@ -164,3 +164,30 @@ fn a_state_of_a_build_that_did_not_act_is_continued() {
     assert_eq!(after.actions().map(crate::action::Actions::restarts), Some(0));
     assert_eq!(after.windows(at(1_000)).values.len(), 1);
 }
+
+#[test]
+fn an_old_run_whose_clock_is_ahead_does_not_answer_for_a_new_one() {
+    let summary = |ahead_ms: i64, began_ms: i64| {
+        let mut guardrail = guardrail();
+        let mut log = Vec::new();
+        for second in 0..120 {
+            let (mut out, ms) = (Effects::default(), second * 1_000);
+            guardrail.apply(at(ms), beat("guardrail", ms, ProcessState::Running), &mut out).unwrap();
+            // Silent from 1 s to 60 s: critical at 16 s, its restart asked for at 46 s.
+            if !(1..60).contains(&second) {
+                let Event::Heartbeat(mut beat) = beat("feed", ms + ahead_ms, ProcessState::Running) else { unreachable!() };
+                beat.started_at = at(if second == 0 { 0 } else { began_ms } + ahead_ms);
+                guardrail.apply(at(ms), Event::Heartbeat(beat), &mut out).unwrap();
+            }
+            guardrail.tick(at(ms), &mut out);
+            log.extend(out.drain());
+        }
+        let judged = actions(&log).into_iter().find(|action| action.stage == ActionStage::RestartHelped);
+        judged.unwrap().summary
+    };
+    let hour = 3_600_000;
+    assert!(summary(0, 0).contains("nobody answered"), "{}", summary(0, 0));
+    assert!(summary(hour, 0).contains("nobody answered"), "{}", summary(hour, 0));
+    assert!(summary(0, 50_000).contains("found by its heartbeat"), "{}", summary(0, 50_000));
+    assert!(summary(hour, 50_000).contains("found by its heartbeat"), "{}", summary(hour, 50_000));
+}

@@ -116,7 +116,9 @@ impl Guardrail {
         check_label("service", &beat.service)?;
         let goes = beat.state == ProcessState::Stopping;
         if let Some(actions) = &mut self.actions {
-            actions.heard(at, &beat.service, goes);
+            // A clock that is ahead must not make an old run look like a new one.
+            let began_at = beat.started_at - beat.sent_at.saturating_since(at);
+            actions.heard(at, &beat.service, began_at, goes);
         }
         if goes {
             // It was told to stop, so it is not missing, unless a rule expects it to be there.

@@ -8,6 +8,7 @@ use spark_bus_schema::control::{LimitsCommand, StrategyCommand};
 
 use super::*;
 
+mod answers;
 mod model;
 mod world;
 

@@ -14,12 +14,24 @@ fn policy(kill_switch: bool) -> Policy {
     policy
 }
 
-/// Of each second, which of three alerts fire.
-type Series = Vec<[bool; 3]>;
+/// Labels and their values.
+type Scope = &'static [(&'static str, &'static str)];
+
+/// Alerts with a label and its value, and by hand which of them are one thing that is wrong.
+const ALERTS: [(&str, &str, Scope, usize); 5] = [
+    ("symbol", "WSStaleness", &[("symbol", "BTCUSDT"), ("venue", "binance")], 0),
+    ("venue", "WSStaleness", &[("venue", "binance")], 0),
+    ("other venue", "WSStaleness", &[("venue", "btcturk")], 1),
+    ("down", "ExchangeDown", &[("exchange", "binance")], 2),
+    ("ledger", "LedgerDamaged", &[], 3),
+];
+
+/// Of each second, which of the alerts fire.
+type Series = Vec<[bool; 5]>;
 
 fn series() -> impl Strategy<Value = Series> {
     // Runs of some length: seconds of noise would never reach the rule's time.
-    let run = (1usize..400, prop::array::uniform3(prop::bool::weighted(0.7)));
+    let run = (1usize..400, prop::array::uniform5(prop::bool::weighted(0.5)));
     prop::collection::vec(run, 1..16)
         .prop_map(|runs| runs.into_iter().flat_map(|(length, on)| std::iter::repeat_n(on, length)).collect())
 }
@@ -29,9 +41,9 @@ fn play(series: &Series) -> World {
     // Only the rollback rule restarts anything here.
     world.actions.policy.restart.max_per_hour = 20;
     for on in series {
-        for (key, on) in ["A", "B", "C"].into_iter().zip(on) {
+        for ((key, alert, scope, _), on) in ALERTS.into_iter().zip(on) {
             if *on && !world.firing.contains_key(key) {
-                world.fire(key);
+                world.fire_in(key, alert, scope, None, None);
             } else if !on {
                 world.firing.remove(key);
             }
@@ -49,7 +61,10 @@ proptest! {
         let world = play(&series);
         let at_once = |second: i64| {
             let row = usize::try_from(second).ok().and_then(|second| series.get(second));
-            row.is_some_and(|on| on.iter().filter(|on| **on).count() >= 2)
+            row.is_some_and(|on| {
+                let wrong = |thing| (0..ALERTS.len()).any(|number| on[number] && ALERTS[number].3 == thing);
+                (0..4).filter(|thing| wrong(*thing)).count() >= 2
+            })
         };
         let told = world.told();
         let mut last_ended = -1;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spark_bus_schema::actions::{RestartDone, RestartOutcome};
+use spark_bus_schema::actions::{RestartDone, RestartOutcome, RestartRefusal};
 use spark_bus_schema::alerts::Severity;
 use spark_bus_schema::codec::decode_payload;
 use spark_bus_schema::control::{KillSwitch, LimitsCommand, LimitsSource, StrategyCommand};
@@ -28,6 +28,10 @@ pub enum Supervisor {
     Cures(&'static [&'static str]),
     /// Says that it did not work.
     Refuses,
+    /// Says that somebody restarted it a moment ago.
+    WasFaster,
+    /// There is none: the process ends, and what runs it starts it again half a second later.
+    IsNone,
     /// Says nothing.
     IsDead,
 }
@@ -40,6 +44,8 @@ pub struct World {
     pub firing: BTreeMap<String, Critical>,
     pub supervisor: Supervisor,
     pub alive: BTreeSet<&'static str>,
+    /// When each process's run began; a minute before the story where nothing is said.
+    pub began: BTreeMap<String, i64>,
     pub log: Vec<(i64, Effect)>,
     /// Commands that the LEDGER keeps to itself: published, never seen again.
     pub lost: &'static str,
@@ -56,6 +62,7 @@ impl World {
             firing: BTreeMap::new(),
             supervisor: Supervisor::Cures(&[]),
             alive: BTreeSet::from(["executor", "feed", "gateway"]),
+            began: BTreeMap::new(),
             log: Vec::new(),
             lost: "nothing",
             sequence: 100,
@@ -69,9 +76,14 @@ impl World {
     }
 
     pub fn fire_of(&mut self, key: &str, restart: Option<&str>, missing: Option<&str>) {
+        self.fire_in(key, key, &[], restart, missing);
+    }
+
+    /// `key` tells this instance of the alert from the others.
+    pub fn fire_in(&mut self, key: &str, alert: &str, scope: &[(&str, &str)], restart: Option<&str>, missing: Option<&str>) {
         let evidence = Evidence {
-            alert: key.to_owned(),
-            scope: BTreeMap::new(),
+            alert: alert.to_owned(),
+            scope: scope.iter().map(|(label, value)| ((*label).to_owned(), (*value).to_owned())).collect(),
             severity: Severity::Critical,
             value: Some(1.0),
             threshold: Some(0.0),
@@ -123,13 +135,18 @@ impl World {
     fn supervise(&mut self, command: u64, service: String) {
         let (outcome, cures) = match self.supervisor {
             Supervisor::Cures(cures) => (RestartOutcome::Restarted, cures),
-            Supervisor::Refuses => (RestartOutcome::Refused, [].as_slice()),
+            Supervisor::Refuses | Supervisor::WasFaster => (RestartOutcome::Refused, [].as_slice()),
+            Supervisor::IsNone => {
+                self.began.insert(service, self.now + 500);
+                return;
+            }
             Supervisor::IsDead => return,
         };
         let episode = None;
         let detail = (outcome == RestartOutcome::Refused).then(|| "no such process".to_owned());
-        let done =
-            RestartDone { service, command, episode, outcome, detail, pid: Some(7), took_ms: 2_000, at: at(self.now + 2_000) };
+        let refusal = matches!(self.supervisor, Supervisor::WasFaster).then_some(RestartRefusal::JustRestarted);
+        let (pid, took_ms, then) = (Some(7), 2_000, at(self.now + 2_000));
+        let done = RestartDone { service, command, episode, outcome, detail, pid, took_ms, at: then, refusal };
         self.answers.push((self.now + 2_000, done, cures));
     }
 
@@ -138,7 +155,8 @@ impl World {
         while self.now < until {
             self.now = (self.now + self.step_ms).min(until);
             for service in self.alive.clone() {
-                self.actions.heard(at(self.now), service, false);
+                let began = self.began.get(service).copied().unwrap_or(-60_000);
+                self.actions.heard(at(self.now), service, at(began), false);
             }
             let due: Vec<_> = {
                 let now = self.now;
