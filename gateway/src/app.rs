@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use spark_bus_schema::actions::{RestartCommand, ThresholdsCommand};
 use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use spark_bus_schema::notify::Silence;
+use spark_bus_schema::orders::OrderId;
 use spark_bus_schema::{Timestamp, subject};
 use spark_nats::{Bus, Meta, PublishError};
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +22,7 @@ use crate::render::AlertsAnswer;
 use crate::requests::Requests;
 use crate::stream::Hub;
 use crate::token::OperatorToken;
+use crate::view::saved::Saved;
 use crate::view::{Change, View};
 use crate::waiters::Waiters;
 
@@ -193,6 +195,19 @@ impl App {
     /// The view, to change.
     pub fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on from what an earlier run saved; `newest` is when the last message was stored that it follows from. Whoever is
+    /// there already learns of all of it as of news.
+    pub fn restore(&self, saved: Saved, newest: Timestamp) {
+        let orders: Vec<OrderId> = saved.orders().cloned().collect();
+        let mut view = self.view_mut();
+        view.restore(saved, newest);
+        if self.hub.clients() > 0 {
+            self.hub.send("alerts", &AlertsAnswer::new(&view, spark_nats::now()));
+        }
+        drop(view);
+        self.waiters.wake(&orders);
     }
 
     /// Takes in a batch under one lock; alerts go out to the live stream at once, everything else on its next beat.

@@ -3,6 +3,7 @@
 //! A message that cannot be read is counted and its neighbours are taken in. Parking is the guardrail's part: it reads
 //! the same messages, and the gateway has no right to publish anything but intents and commands.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Command};
+use crate::checkpoint::Keeper;
 use crate::event::{Event, Unreadable};
 use crate::record::{self, Entry, Record};
 
@@ -22,6 +24,8 @@ const WINDOWS_BACK: Duration = Duration::from_secs(3_600);
 const ALERTS_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// Until the end of the ledger was reached once, it is looked for this often.
 const END_INTERVAL: Duration = Duration::from_millis(100);
+/// It is looked this often whether a checkpoint is due.
+const SAVE_LOOK: Duration = Duration::from_secs(1);
 /// The broker is asked this often how many messages are parked.
 const PARKED_INTERVAL: Duration = Duration::from_secs(2);
 /// Above so many parked messages they are not counted by process: each has a subject of its own.
@@ -29,8 +33,8 @@ const PARKED_COUNTED_MAX: u64 = 5_000;
 /// The broker is asked this often about streams and their readers.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Follows everything until told to stop. Needs no broker to begin with.
-pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: CancellationToken) {
+/// Follows everything until told to stop. Needs no broker to begin with. What follows from the LEDGER is kept in `folder`.
+pub(crate) async fn follow(app: Arc<App>, bus: Bus, folder: &Path, status: Status, shutdown: CancellationToken) {
     let now = spark_nats::now();
     let start = |name: &str, stream: &'static str, subjects: &[&str], start: Start| {
         let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
@@ -42,15 +46,25 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: Ca
     let mut ledger =
         start("gateway", subject::LEDGER, &[subject::BALANCES, subject::ALERTS, subject::MARKS], Start::LastPerSubject);
     let mut alerts = start("gateway-history", subject::LEDGER, &[subject::ALERTS], Start::Since(now - ALERTS_BACK));
-    // Positions are the sum of everything that ever happened, so this one begins at the beginning.
-    let mut orders = start("gateway-orders", subject::LEDGER, &record::SUBJECTS, Start::Beginning);
-    let mut end = tokio::time::interval(END_INTERVAL);
-    let mut reading = true;
     let mut parked = start("gateway", subject::PARKED, &[subject::PARKED_ALL], Start::LastPerSubject);
     status.set(ProcessState::Running, None);
+    let (mut keeper, saved) = tokio::select! {
+        () = shutdown.cancelled() => return,
+        opened = Keeper::open(folder, &bus) => opened,
+    };
+    if let Some((saved, cursor)) = saved {
+        app.restore(saved, cursor.stored_at);
+    }
+    // Positions are the sum of everything that ever happened, so this one begins at the beginning, or after the message up to
+    // which the sum was saved.
+    let mut orders = start("gateway-orders", subject::LEDGER, &record::SUBJECTS, keeper.start());
+    let mut end = tokio::time::interval(END_INTERVAL);
+    let mut reading = true;
+    let mut save = tokio::time::interval(SAVE_LOOK);
+    save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let (batch, again) = tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = shutdown.cancelled() => break,
             Some(batch) = feed.next() => (batch, false),
             Some(batch) = windows.next() => (batch, false),
             Some(batch) = ledger.next() => (batch, false),
@@ -61,20 +75,29 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, status: Status, shutdown: Ca
                 // The alerts among them are for the list of actions; their own readers count what is unreadable.
                 let read = batch.iter().filter_map(|delivery| Some((delivery, entry(delivery)?)));
                 let read = read.filter(|(delivery, event)| event.is_ok() || !subject::matches(subject::ALERTS, &delivery.subject));
-                app.take_in(read.map(|(delivery, event)| (delivery.stored_at, event)).collect());
+                let read: Vec<_> = read.map(|(delivery, event)| (delivery.stored_at, event)).collect();
+                read.iter().filter_map(|(_, event)| event.as_ref().err()).for_each(|error| keeper.count_unreadable(error.reason()));
+                app.take_in(read);
+                keeper.taken(&batch);
                 continue;
             }
             _ = end.tick(), if reading => {
                 if orders.is_caught_up() {
                     app.view_mut().trading.set_complete();
                     reading = false;
+                    // What was read now need not be read again, whatever happens next.
+                    keeper.save(&app);
                 }
                 continue;
             }
-            else => return,
+            _ = save.tick() => {
+                keeper.save_when_due(&app);
+                continue;
+            }
         };
         app.take_in(batch.iter().filter_map(read).filter(|(_, event)| event.is_ok() || !again).collect());
     }
+    keeper.finish(&app).await;
 }
 
 fn read(delivery: &Delivery) -> Option<(Timestamp, Result<Event, Unreadable>)> {

@@ -2,15 +2,16 @@
 //! page that shows it; and the one way in for commands from outside.
 //!
 //! It refuses to decide anything: an order that comes in here is an intent like any other, and risk says yes or no. It knows
-//! no exchange and keeps no state: what it shows is read from the streams again at every start. Reading works, and says `DEGRADED`, with any process or the broker down.
+//! no exchange. What it shows follows from the streams; of the LEDGER's past it keeps a checkpoint, only to start sooner. Reading works, and says `DEGRADED`, with any process or the broker down.
 //!
 //! Read in this order: [`event`] and [`record`] (what comes in), [`view`] (the picture, pure), [`render`] (the picture as JSON),
 //! [`stream`] (live events), [`latency`] (from the socket to here), [`requests`] (what was answered), [`http`] (routes and limits), [`desk`] (an order's
 //! way into the LEDGER and back), [`app`] (what tasks share),
-//! `follow` (the wiring to the bus).
+//! `follow` (the wiring to the bus), `checkpoint` (what a restart goes on from).
 
 pub mod app;
 pub mod changes;
+mod checkpoint;
 mod config;
 pub mod confirm;
 pub mod desk;
@@ -78,7 +79,7 @@ async fn serve_with(listener: TcpListener, service: Service, config: Config, cha
     tokio::join!(
         http::server::serve(listener, router, shutdown.clone()),
         stream::pulse(Arc::clone(&app), shutdown.clone()),
-        follow::follow(Arc::clone(&app), bus.clone(), service.status.clone(), shutdown.clone()),
+        follow::follow(Arc::clone(&app), bus.clone(), &service.data_dir, service.status.clone(), shutdown.clone()),
         follow::connection(Arc::clone(&app), bus.clone(), shutdown.clone()),
         follow::parked_count(Arc::clone(&app), bus.clone(), shutdown.clone()),
         follow::watch(Arc::clone(&app), bus.clone(), shutdown.clone()),

@@ -1,16 +1,27 @@
 //! Exact decimals as JSON numbers.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use spark_bus_schema::Decimal;
 
-/// A decimal that is written as a JSON number digit for digit; it never passes through binary floating point.
+/// A decimal that is written as a JSON number digit for digit; it never passes through binary floating point. In a
+/// checkpoint, which nobody reads, it is the decimal itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number(pub Decimal);
 
 impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return Serialize::serialize(&self.0, serializer);
+        }
         RawValue::from_string(self.0.normalize().to_string()).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+/// Of a checkpoint.
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <Decimal as Deserialize>::deserialize(deserializer).map(Self)
     }
 }
 

@@ -5,6 +5,7 @@
 //! million orders; the second one is then taken for a repetition and not traded, which is the safe side.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -27,8 +28,8 @@ pub struct Ended {
 /// All of them: the newest in a map, the others packed, so that a checkpoint is a copy and not a walk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Finished {
-    /// Sorted: the first eight bytes are the order.
-    packed: Vec<[u8; ENTRY_BYTES]>,
+    /// Sorted: the first eight bytes are the order. Shared with copies, so that a copy for a checkpoint costs next to nothing.
+    packed: Arc<Vec<[u8; ENTRY_BYTES]>>,
     recent: BTreeMap<u64, (u32, u8)>,
 }
 
@@ -37,14 +38,15 @@ impl Finished {
     pub fn insert(&mut self, order: &OrderId, ended: Ended) {
         let (order, state) = (short(order), ended.state.map_or(0, |state| code(state) + 1));
         if let Ok(at) = self.find(order) {
-            self.packed[at] = pack(order, ended.tag, state);
+            Arc::make_mut(&mut self.packed)[at] = pack(order, ended.tag, state);
             return;
         }
         self.recent.insert(order, (ended.tag, state));
         if self.recent.len() >= RECENT_MAX {
             // Both are sorted, which the sort notices: it merges them.
-            self.packed.extend(self.recent.iter().map(|(&order, &(tag, state))| pack(order, tag, state)));
-            self.packed.sort();
+            let packed = Arc::make_mut(&mut self.packed);
+            packed.extend(self.recent.iter().map(|(&order, &(tag, state))| pack(order, tag, state)));
+            packed.sort();
             self.recent.clear();
         }
     }
@@ -67,7 +69,7 @@ impl Finished {
         if self.recent.remove(&order).is_some() {
             return true;
         }
-        self.find(order).map(|at| self.packed.remove(at)).is_ok()
+        self.find(order).map(|at| Arc::make_mut(&mut self.packed).remove(at)).is_ok()
     }
 
     /// How many.
@@ -161,7 +163,7 @@ impl Serialize for Packed<'_> {
 impl<'de> Deserialize<'de> for Finished {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (Unpacked(packed), recent) = Deserialize::deserialize(deserializer)?;
-        Ok(Self { packed, recent })
+        Ok(Self { packed: Arc::new(packed), recent })
     }
 }
 

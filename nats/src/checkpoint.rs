@@ -143,6 +143,20 @@ impl Saver {
         Ok(())
     }
 
+    /// As [`Saver::begin`]; what is written is made on the other thread as well.
+    ///
+    /// # Errors
+    /// As [`Saver::begin`].
+    pub fn begin_with(&mut self, make: impl FnOnce() -> Saved + Send + 'static) -> Result<(), Error> {
+        self.is_idle()?;
+        let checkpoint = Arc::clone(&self.checkpoint);
+        self.running = Some(tokio::task::spawn_blocking(move || {
+            let saved = make();
+            write(&checkpoint, &saved)
+        }));
+        Ok(())
+    }
+
     /// Writes and waits for it: the last one.
     ///
     /// # Errors

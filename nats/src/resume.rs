@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::bus::Bus;
 use crate::checkpoint::{Checkpoint, Saved};
 use crate::delivery::{Cursor, Delivery};
 use crate::error::Error;
@@ -38,7 +39,7 @@ impl Resume {
         let is_there = match cursor {
             None => false,
             Some(cursor) => tokio::select! {
-                is_there = is_there(service, stream, cursor) => is_there,
+                is_there = is_there(&service.bus, stream, cursor) => is_there,
                 () = service.shutdown.cancelled() => return Ok(None),
             },
         };
@@ -89,11 +90,11 @@ impl Resume {
     }
 }
 
-/// Whether the message at the cursor is still the one it was.
-async fn is_there(service: &Service, stream: &'static str, cursor: Cursor) -> bool {
+/// Whether the message at the cursor is still the one it was. Waits while the broker is away.
+pub async fn is_there(bus: &Bus, stream: &'static str, cursor: Cursor) -> bool {
     loop {
-        service.bus.wait_connected().await;
-        match service.bus.get(stream, cursor.sequence).await {
+        bus.wait_connected().await;
+        match bus.get(stream, cursor.sequence).await {
             Ok(found) => return found.is_some_and(|found| found.stored_at == cursor.stored_at),
             Err(error) => {
                 tracing::debug!(%error, "look for the saved place again");

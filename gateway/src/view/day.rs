@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::alerts::AlertState;
 use spark_bus_schema::risk::{Check, Guard};
 
+use super::saved::{Word, word};
 use crate::record::Record;
 
 /// Hours held: a day, and the hour that has begun.
@@ -15,18 +17,19 @@ const NAMES_MAX: usize = 64;
 const HOUR_S: i64 = 3_600;
 
 /// The last day.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Day {
     hours: VecDeque<Hour>,
     drawdown: Option<(Timestamp, Check)>,
 }
 
 /// One hour of it.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Hour {
     /// Hours since the epoch.
     number: i64,
-    refused: BTreeMap<&'static str, u64>,
+    #[serde(deserialize_with = "word::counts")]
+    refused: BTreeMap<Word, u64>,
     approved: u64,
     fired: BTreeMap<String, u64>,
 }

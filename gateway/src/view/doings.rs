@@ -2,12 +2,14 @@
 //! smoke check.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::actions::{Action, ThresholdChange, ThresholdsCommand};
 use spark_bus_schema::smoke::Smoke;
 
+use super::saved::{Word, moment, word};
 use super::words;
 use crate::record::{Entry, Record};
 
@@ -24,9 +26,10 @@ pub const THRESHOLDS_MAX: usize = 512;
 pub type Place = (String, BTreeMap<String, String>);
 
 /// Episodes, restarts, rollbacks, thresholds, the last smoke check.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Doings {
-    steps: VecDeque<Step>,
+    steps: VecDeque<Arc<Step>>,
+    #[serde(skip)]
     stages: [u64; words::STAGES.len()],
     thresholds: BTreeMap<Place, ThresholdChange>,
     thresholds_sequence: u64,
@@ -34,19 +37,19 @@ pub struct Doings {
 }
 
 /// One thing that was done.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     /// LEDGER sequence.
     pub sequence: u64,
-    /// When it was stored, RFC 3339.
-    pub at: String,
-    #[serde(skip)]
-    /// When it was stored.
-    pub stored_at: Timestamp,
+    /// When it was stored; in JSON RFC 3339.
+    #[serde(serialize_with = "moment")]
+    pub at: Timestamp,
     /// `action`, `restart`, `restarted`, `rollback`.
-    pub what: &'static str,
+    #[serde(deserialize_with = "word::one")]
+    pub what: Word,
     /// The stage of an episode, or the outcome of a restart.
-    pub stage: Option<&'static str>,
+    #[serde(deserialize_with = "word::option")]
+    pub stage: Option<Word>,
     /// The guardrail's episode.
     pub episode: Option<String>,
     /// The process.
@@ -92,7 +95,7 @@ impl Doings {
         if self.steps.len() == STEPS_MAX {
             self.steps.pop_front();
         }
-        self.steps.push_back(step);
+        self.steps.push_back(Arc::new(step));
         true
     }
 
@@ -120,7 +123,7 @@ impl Doings {
 
     /// Newest first.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.steps.iter().rev()
+        self.steps.iter().rev().map(Arc::as_ref)
     }
 
     /// Steps of episodes since the gateway started, in the order of [`words::STAGES`].
@@ -148,11 +151,10 @@ impl Doings {
     }
 }
 
-fn step(sequence: u64, stored_at: Timestamp, record: &Record) -> Option<Step> {
+fn step(sequence: u64, at: Timestamp, record: &Record) -> Option<Step> {
     let empty = Step {
         sequence,
-        at: stored_at.to_string(),
-        stored_at,
+        at,
         what: "action",
         stage: None,
         episode: None,

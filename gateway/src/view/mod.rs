@@ -14,6 +14,7 @@ pub mod people;
 pub mod portfolio;
 pub mod prices;
 pub mod processes;
+pub mod saved;
 pub mod status;
 pub mod trading;
 pub mod windows;
@@ -110,6 +111,8 @@ pub struct View {
     parked_last: BTreeMap<(String, String), Parked>,
     unreadable: BTreeMap<&'static str, u64>,
     overflow: u64,
+    /// Those of them that the reader of the LEDGER brought.
+    ledger_overflow: u64,
 }
 
 impl View {
@@ -139,6 +142,7 @@ impl View {
             parked_last: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             overflow: 0,
+            ledger_overflow: 0,
         }
     }
 
@@ -178,7 +182,9 @@ impl View {
                 let live = at >= self.started_at;
                 let fits = self.people.apply(at, &entry, live) & self.doings.apply(at, &entry, live);
                 self.day.apply(at, &entry.record);
-                (self.trading.apply(at, &entry, live) && fits, Change::Trading)
+                let fits = self.trading.apply(at, &entry, live) && fits;
+                self.ledger_overflow += u64::from(!fits);
+                (fits, Change::Trading)
             }
         };
         if !fits {

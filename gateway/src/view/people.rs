@@ -1,13 +1,15 @@
 //! Who is told, who is not, and whether it arrived: silences, notifications, deliveries.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spark_alerting::{Labels, Silences};
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::notify::{Delivery, Notification, NotifyReason, Silence};
 
+use super::saved::{Word, silences, word};
 use super::words;
 use crate::record::{Entry, Record};
 
@@ -29,18 +31,20 @@ pub const RECEIVERS_MAX: usize = 64;
 const NAMES_SHOWN: usize = 8;
 
 /// Silences, notifications, deliveries.
-#[derive(Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct People {
     /// The latest word on each silence.
+    #[serde(with = "silences")]
     pub silences: Silences,
     /// LEDGER sequence of that word.
     silence_sequences: BTreeMap<String, u64>,
     notifications: VecDeque<NotificationRow>,
-    groups: BTreeMap<(String, String), Group>,
+    groups: BTreeMap<(String, String), Arc<Group>>,
     outcomes: BTreeMap<String, [u64; words::OUTCOMES.len()]>,
 }
 
 /// A group of alerts as a receiver was told of it last.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Group {
     /// What its alerts have in common.
     pub labels: Labels,
@@ -49,7 +53,7 @@ pub struct Group {
 }
 
 /// A notification and what became of it, without its alerts' texts.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotificationRow {
     /// LEDGER sequence.
@@ -59,7 +63,8 @@ pub struct NotificationRow {
     group_key: String,
     group_labels: Labels,
     revision: u64,
-    reason: &'static str,
+    #[serde(deserialize_with = "word::one")]
+    reason: Word,
     /// Names of the alerts, each once, the first few.
     names: Vec<String>,
     alerts: usize,
@@ -71,11 +76,12 @@ pub struct NotificationRow {
 }
 
 /// What became of a notification last.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryRow {
     /// `delivered`, `retrying`, `parked`.
-    pub outcome: &'static str,
+    #[serde(deserialize_with = "word::one")]
+    pub outcome: Word,
     attempts: u32,
     http_status: Option<u16>,
     detail: Option<String>,
@@ -155,7 +161,7 @@ impl People {
         }
         let firing = told.alerts.iter().filter(|alert| alert.firing).take(GROUP_ALERTS_MAX);
         let fingerprints = firing.map(|alert| words::short(&alert.fingerprint)).collect();
-        self.groups.insert(key, Group { labels: words::short_labels(&told.group_labels), fingerprints });
+        self.groups.insert(key, Arc::new(Group { labels: words::short_labels(&told.group_labels), fingerprints }));
         true
     }
 
@@ -181,6 +187,11 @@ impl People {
         true
     }
 
+    /// Counters begin with the process.
+    pub(super) fn begin_to_count(&mut self) {
+        self.outcomes.values_mut().for_each(|counts| *counts = Default::default());
+    }
+
     /// Newest first.
     pub fn notifications(&self) -> impl Iterator<Item = &NotificationRow> {
         self.notifications.iter().rev()
@@ -188,7 +199,7 @@ impl People {
 
     /// Groups by receiver and key.
     pub fn groups(&self) -> impl Iterator<Item = (&str, &Group)> {
-        self.groups.iter().map(|((receiver, _), group)| (receiver.as_str(), group))
+        self.groups.iter().map(|((receiver, _), group)| (receiver.as_str(), group.as_ref()))
     }
 
     /// Receivers that were ever told something.

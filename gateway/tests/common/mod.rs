@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may unwrap; clippy sees that only inside test functions")]
 
 pub mod guarding;
+pub mod history;
 
 use std::future::Future;
 use std::net::SocketAddr;

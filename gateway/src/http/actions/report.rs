@@ -86,7 +86,7 @@ impl<'a> Report<'a> {
             refused: GUARDS.map(|guard| (guard.as_str(), refused.get(guard.as_str()).copied().unwrap_or(0))).into(),
             drawdown,
             alerts: Alerts { active: view.alert_rows(view.alerts.active(), now), fired },
-            actions: view.doings.steps().filter(|step| step.stored_at >= since).take(STEPS_SHOWN).collect(),
+            actions: view.doings.steps().filter(|step| step.at >= since).take(STEPS_SHOWN).collect(),
             guard: view.trading.guard(),
             now,
         }

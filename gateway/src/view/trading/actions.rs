@@ -1,15 +1,17 @@
 //! The newest things that were done: commands, verdicts, transitions, alerts, and the audit's own words.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use spark_bus_schema::audit::AuditAnchor;
 use spark_bus_schema::{Timestamp, catalogue};
 
 use crate::record::{Entry, Record};
+use crate::view::saved::{Word, raw, word};
 use crate::view::words;
 
 /// Actions held.
@@ -51,27 +53,29 @@ pub const NAMES: [&str; 25] = [
 ];
 
 /// One thing that was done.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Action {
     /// LEDGER sequence.
     pub sequence: u64,
     /// When it was stored.
     pub at: Timestamp,
     /// What.
-    pub action: &'static str,
+    #[serde(deserialize_with = "word::one")]
+    pub action: Word,
     /// Who.
     pub actor: String,
     /// One line for people.
     pub summary: String,
     kind: String,
+    #[serde(with = "raw")]
     payload: Bytes,
 }
 
-/// The newest actions, oldest first.
-#[derive(Default)]
+/// The newest actions, oldest first. A copy for a checkpoint shares them with it.
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Actions {
-    held: VecDeque<Action>,
-    notable: VecDeque<Action>,
+    held: VecDeque<Arc<Action>>,
+    notable: VecDeque<Arc<Action>>,
     bytes: usize,
     anchors: VecDeque<AuditAnchor>,
     /// Whether older ones have been dropped.
@@ -93,12 +97,12 @@ impl Actions {
         let (action, actor, summary) = describe(&entry.record);
         self.bytes += entry.payload.len();
         let (kind, payload) = (entry.kind.clone(), entry.payload.clone());
-        let action = Action { sequence: entry.sequence, at, action, actor, summary, kind, payload };
+        let action = Arc::new(Action { sequence: entry.sequence, at, action, actor, summary, kind, payload });
         if is_notable(&entry.record) {
             if self.notable.len() == NOTABLE_MAX {
                 self.notable.pop_front();
             }
-            self.notable.push_back(action.clone());
+            self.notable.push_back(Arc::clone(&action));
         }
         self.held.push_back(action);
         while self.held.len() > ACTIONS_MAX || self.bytes > BYTES_MAX {
@@ -110,23 +114,23 @@ impl Actions {
 
     /// Newest first.
     pub fn newest(&self) -> impl Iterator<Item = &Action> {
-        self.held.iter().rev()
+        self.held.iter().rev().map(Arc::as_ref)
     }
 
     /// Newest first: commands, alerts, halts, takeovers, what the audit found. Orders have a list of their own.
     pub fn notable(&self) -> impl Iterator<Item = &Action> {
-        self.notable.iter().rev()
+        self.notable.iter().rev().map(Arc::as_ref)
     }
 
     /// Oldest first.
     pub fn oldest(&self) -> impl Iterator<Item = &Action> {
-        self.held.iter()
+        self.held.iter().map(Arc::as_ref)
     }
 
     /// Whether nothing wanted has been dropped: nothing was, or the oldest one held lies before what is wanted.
     #[must_use]
     pub fn reach(&self, before: impl Fn(&Action) -> bool) -> bool {
-        !self.dropped || self.held.front().is_some_and(before)
+        !self.dropped || self.held.front().is_some_and(|oldest| before(oldest))
     }
 
     /// The first anchor that covers a message.

@@ -1,7 +1,7 @@
 //! Everything about orders: who asked for what, what risk said, where each order stands, what may trade at all.
 //!
-//! It is read from the LEDGER from its beginning at every start. Until the end was reached once, [`Trading::is_complete`]
-//! is false and answers say so.
+//! It follows from the LEDGER alone, from its beginning or from a checkpoint (see [`crate::view::saved`]). Until the end was
+//! reached once, [`Trading::is_complete`] is false and answers say so.
 
 pub mod actions;
 pub mod orders;
@@ -11,7 +11,7 @@ pub mod rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spark_bus_schema::control::{HaltScope, KillSwitch, LimitsCommand, StrategyCommand};
 use spark_bus_schema::marks::Mark;
 use spark_bus_schema::orders::{OrderId, Reconciliation};
@@ -20,6 +20,7 @@ use spark_bus_schema::{Timestamp, Venue};
 use spark_ledger::{Book, Illegal};
 
 use crate::record::{Entry, Record};
+use crate::view::saved::{Word, word};
 use actions::Actions;
 use orders::{OrderRow, Orders};
 use positions::{Marks, Positions};
@@ -33,7 +34,7 @@ pub const ORDERS_SHOWN: usize = 60;
 pub const ACTIONS_SHOWN: usize = 30;
 
 /// A message with its place in the ledger.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct At<T> {
     /// LEDGER sequence.
     pub sequence: u64,
@@ -43,25 +44,33 @@ pub struct At<T> {
     pub value: T,
 }
 
-/// The part of the picture that is about money.
-#[derive(Default)]
+/// The part of the picture that is about money. In a checkpoint without what does not follow from the LEDGER's past: marks,
+/// counters that begin with the process, what clients were told.
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Trading {
     /// The newest orders.
     pub orders: Orders,
     /// The newest actions.
     pub actions: Actions,
     book: Book,
+    #[serde(skip)]
     marks: Marks,
-    illegal: BTreeMap<&'static str, u64>,
+    #[serde(deserialize_with = "word::counts")]
+    illegal: BTreeMap<Word, u64>,
     kill_switch: Option<At<KillSwitch>>,
     limits: Option<At<LimitsCommand>>,
     strategies: BTreeMap<String, At<StrategyCommand>>,
     reconciliations: BTreeMap<Venue, At<Reconciliation>>,
     halts: BTreeMap<String, Halt>,
-    blocks: BTreeMap<&'static str, u64>,
-    transitions: BTreeMap<&'static str, u64>,
+    #[serde(skip)]
+    blocks: BTreeMap<Word, u64>,
+    #[serde(skip)]
+    transitions: BTreeMap<Word, u64>,
+    #[serde(skip)]
     approved: u64,
+    #[serde(skip)]
     complete: bool,
+    #[serde(skip)]
     changed: Changed,
 }
 
@@ -75,7 +84,7 @@ pub struct Changed {
 }
 
 /// Trading that has stopped until a person resumes it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Halt {
     /// `ledger`, or the exchange.
@@ -197,6 +206,13 @@ impl Trading {
             advice: String::new(),
         });
         (halt.reason, halt.advice) = (reason, advice);
+    }
+
+    /// Goes on from what was saved; marks are of today.
+    pub(super) fn restore(&mut self, saved: Self) {
+        let marks = std::mem::take(&mut self.marks);
+        *self = Self { marks, changed: Changed { positions: true, guard: true }, ..saved };
+        self.orders.change_all();
     }
 
     /// Says that the end of the ledger was reached once.

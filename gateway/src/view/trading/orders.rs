@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use spark_bus_schema::market::Side;
 use spark_bus_schema::orders::{Evidence, OrderEvent, OrderId, OrderIntent, OrderState, OrderType, TimeInForce, TradingMode};
 use spark_bus_schema::risk::{Guard, Verdict};
@@ -17,19 +17,20 @@ pub const ORDERS_MAX: usize = 2_000;
 /// Steps held of one order, the newest ones; `spark explain` tells all of them.
 pub const STEPS_MAX: usize = 32;
 
-/// Orders by id and by age.
-#[derive(Default)]
+/// Orders by id and by age. A copy for a checkpoint shares the orders with it.
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Orders {
-    orders: BTreeMap<OrderId, Order>,
+    orders: BTreeMap<OrderId, Arc<Order>>,
     /// Ledger sequence of the intent, or of the first thing that was read of the order.
     by_age: BTreeMap<u64, OrderId>,
     /// Those of them that are over: which one goes is not looked for among all that are open.
     over: BTreeMap<u64, OrderId>,
+    #[serde(skip)]
     changed: BTreeSet<OrderId>,
 }
 
 /// One order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Order {
     /// Ledger sequence of the intent.
     pub sequence: u64,
@@ -46,7 +47,7 @@ pub struct Order {
 }
 
 /// What the newest event of an order says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Progress {
     /// The state.
     pub state: OrderState,
@@ -69,7 +70,7 @@ pub struct Progress {
 }
 
 /// One transition, for people.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepRow {
     state: OrderState,
@@ -81,7 +82,7 @@ pub struct StepRow {
     fill: Option<FillRow>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FillRow {
     trade_id: String,
@@ -291,7 +292,7 @@ impl Orders {
         let Some(order) = self.orders.get_mut(&verdict.order) else { return };
         // There is one verdict for ever; if the ledger were damaged, the first one stays.
         if order.verdict.is_none() {
-            order.verdict = Some(Arc::new(verdict.clone()));
+            Arc::make_mut(order).verdict = Some(Arc::new(verdict.clone()));
             self.changed.insert(verdict.order.clone());
             self.note_end(&verdict.order);
         }
@@ -300,7 +301,7 @@ impl Orders {
     /// Takes in an event; false when the order is too old to be held.
     pub fn event(&mut self, sequence: u64, at: Timestamp, event: &OrderEvent) -> bool {
         let Some(order) = self.orders.get_mut(&event.order) else { return false };
-        if order.take(sequence, at, event) {
+        if Arc::make_mut(order).take(sequence, at, event) {
             self.changed.insert(event.order.clone());
             self.note_end(&event.order);
         }
@@ -322,7 +323,7 @@ impl Orders {
             self.forget_one();
         }
         self.by_age.insert(order.sequence, id.clone());
-        self.orders.insert(id.clone(), order);
+        self.orders.insert(id.clone(), Arc::new(order));
         self.changed.insert(id);
     }
 
@@ -338,12 +339,12 @@ impl Orders {
     /// One order.
     #[must_use]
     pub fn get(&self, id: &OrderId) -> Option<&Order> {
-        self.orders.get(id)
+        self.orders.get(id).map(Arc::as_ref)
     }
 
     /// Newest first.
     pub fn newest(&self) -> impl Iterator<Item = &Order> {
-        self.by_age.values().rev().filter_map(|id| self.orders.get(id))
+        self.by_age.values().rev().filter_map(|id| self.get(id))
     }
 
     /// How many are open.
@@ -362,6 +363,16 @@ impl Orders {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.orders.is_empty()
+    }
+
+    /// Nobody has been told of any of them yet.
+    pub(super) fn change_all(&mut self) {
+        self.changed = self.orders.keys().cloned().collect();
+    }
+
+    /// The ids of those that are held.
+    pub fn ids(&self) -> impl Iterator<Item = &OrderId> {
+        self.orders.keys()
     }
 
     /// The ids of those that changed since the last call.

@@ -15,7 +15,7 @@ use crate::number::Number;
 pub const MARKS_MAX: usize = 512;
 
 /// The newest mark of each symbol.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Marks(BTreeMap<(Venue, String), (Timestamp, Mark)>);
 
 impl Marks {
