@@ -1,7 +1,8 @@
 //! Restart of a process with a million messages of the LEDGER behind it, its checkpoint there: from the start of the OS
 //! process to the first thing that it exists for.
-//! - risk: an order that was asked for meanwhile has its verdict;
-//! - executor: an order that was approved meanwhile is filled on paper;
+//! - risk: an order that was asked for meanwhile has its verdict, which waits for the auditor's answer to the start; the
+//!   auditor runs beside it;
+//! - executor: an order that was approved meanwhile is filled on paper, after such an answer as well;
 //! - auditor: the whole LEDGER has been compared with the chain again, message by message;
 //! - gateway: it answers that what it shows of orders is complete. How long it takes to read all of them, at its first start
 //!   on this LEDGER, is told beside it.
@@ -204,8 +205,11 @@ impl Bench {
 
     /// Every process in turn: what it takes it to be of use again.
     async fn measure(&mut self, rounds: usize) -> Vec<(&'static str, Latencies)> {
+        // Risk approves, and the executor sends, once the auditor has answered their start.
+        let running = self.start("auditor");
         let risk = self.risk(rounds).await;
         let executor = self.executor(rounds).await;
+        drop(running);
         let auditor = self.auditor().await;
         let gateway = self.gateway(rounds).await;
         vec![
@@ -371,7 +375,7 @@ impl Bench {
         for bus in [&self.operator, &self.strategy, &self.executor, &self.candles, &self.feed] {
             timeout(LIMIT, bus.wait_connected()).await.expect("connected again");
         }
-        let risk = self.start("risk");
+        let (auditor, risk) = (self.start("auditor"), self.start("risk"));
         self.mark().await;
         let began = Instant::now();
         let mut verdicts = self.follow(subject::VERDICTS).await;
@@ -409,7 +413,7 @@ impl Bench {
         asked.await.expect("no panic");
         tokio::time::sleep(SETTLE).await;
         println!(" filled with {orders} orders in {:.0} s", began.elapsed().as_secs_f64());
-        drop(risk);
+        drop((risk, auditor));
         self.broker.restart().await;
         for bus in [&self.operator, &self.strategy, &self.executor, &self.candles, &self.feed] {
             timeout(LIMIT, bus.wait_connected()).await.expect("connected again");
