@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::health::Health;
 use super::leaf::{Leaf, Refused};
 use super::store::{Store, StoreError, Waiting};
+use crate::machine::own;
 use crate::payload::is_firing;
 
 /// What fires is sent again this many times before its receiver would take it for resolved.
@@ -90,7 +91,9 @@ impl Worker {
     }
 
     async fn attempt(&self, mut waiting: Waiting) -> Result<Next, Error> {
-        let notification: Notification = match waiting.delivery.decode() {
+        let group = waiting.delivery.subject.rsplit('.').next().unwrap_or_default();
+        let belongs = |notification: &Notification| subject::notification(&notification.receiver, group);
+        let notification = match own(&waiting.delivery, belongs) {
             Ok(notification) => notification,
             Err(error) => {
                 park(&self.bus, self.process, &waiting.delivery, error.reason(), &spark_nats::text(&error))

@@ -3,7 +3,7 @@
 use spark_bus_schema::actions::{Action, RestartCommand, RestartDone};
 use spark_bus_schema::alerts::Alert;
 use spark_bus_schema::notify::Silence;
-use spark_bus_schema::{DecodeError, subject};
+use spark_bus_schema::{DecodeError, Message, subject};
 use spark_nats::Delivery;
 
 /// What is read of the LEDGER.
@@ -33,18 +33,34 @@ pub enum Event {
 /// Bytes to event.
 ///
 /// # Errors
-/// The message is not what its subject says.
+/// The message is not what its subject says, or speaks of something else than its subject names.
 pub fn decode(delivery: &Delivery) -> Result<Event, DecodeError> {
     let is = |pattern: &str| subject::matches(pattern, &delivery.subject);
     if is(subject::ALERTS) {
-        delivery.decode::<Alert>().map(|alert| Event::Alert(Box::new(alert)))
+        let alert = own(delivery, |alert: &Alert| subject::alert(&alert.name, &alert.scope))?;
+        Ok(Event::Alert(Box::new(alert)))
     } else if is(subject::ACTIONS) {
-        delivery.decode::<Action>().map(|action| Event::Action(Box::new(action)))
+        let action = own(delivery, |action: &Action| subject::action(&action.episode))?;
+        Ok(Event::Action(Box::new(action)))
     } else if is(subject::SILENCES) {
-        delivery.decode::<Silence>().map(Event::Silence)
+        own(delivery, |silence: &Silence| subject::silence(&silence.id)).map(Event::Silence)
     } else if is(subject::RESTARTS) {
-        delivery.decode::<RestartCommand>().map(|command| Event::RestartAsked { service: command.service })
+        let command = own(delivery, |command: &RestartCommand| subject::restart(&command.service))?;
+        Ok(Event::RestartAsked { service: command.service })
     } else {
-        delivery.decode::<RestartDone>().map(|done| Event::RestartDone { service: done.service })
+        let done = own(delivery, |done: &RestartDone| subject::restarted(&done.service))?;
+        Ok(Event::RestartDone { service: done.service })
+    }
+}
+
+/// Decodes a message that is on its own subject. Of each subject the newest is what is known after a restart: what is said
+/// on another one would be obeyed until then and forgotten, and the gateway does not show it at all.
+pub fn own<T: Message>(delivery: &Delivery, belongs: impl FnOnce(&T) -> String) -> Result<T, DecodeError> {
+    let message: T = delivery.decode()?;
+    let (came, own) = (&delivery.subject, belongs(&message));
+    if *came == own {
+        Ok(message)
+    } else {
+        Err(DecodeError::Invalid { kind: T::KIND, what: format!("came on {came}, belongs on {own}") })
     }
 }

@@ -22,6 +22,7 @@ use spark_nats::{Delivery, Effects, Input, Machine, Reject};
 use crate::plan::Plan;
 pub use book::{Book, Instance, identity};
 pub use event::Event;
+pub(crate) use event::own;
 use group::{Group, Revisions};
 
 /// Timers fire at multiples of this.
