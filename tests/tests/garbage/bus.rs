@@ -23,10 +23,13 @@ const BINARY: &str = env!("CARGO_BIN_EXE_spark-under-test");
 const LIMIT: Duration = Duration::from_secs(60);
 /// The symbol of the valid trades between the garbage.
 const NEIGHBOUR: &str = "NEIGHBOUR";
-/// One symbol a venue, quick polls, and an API that a test may poll.
+/// One symbol a venue, quick polls, an API that a test may poll, and one receiver of notifications. Nothing is restarted: the
+/// valid neighbours speak of an exchange and of a process that are not there, so alerts about both are right.
 const CONFIG: &str = "[feed.binance]\nsymbols = [\"BTCUSDT\"]\n[feed.btcturk]\nsymbols = [\"BTCTRY\"]\n\
     [portfolio.binance]\npoll_interval_ms = 500\n[portfolio.btcturk]\npoll_interval_ms = 500\n\
-    [gateway]\nrate_per_second = 1000\nrate_burst = 1000\n";
+    [gateway]\nrate_per_second = 1000\nrate_burst = 1000\n\
+    [guardrail.restart]\nenabled = false\n\
+    [[notifier.receiver]]\nname = \"desk\"\ntype = \"file\"\npath = \"desk.jsonl\"\n";
 
 /// Publishes with acknowledgement whatever it is given.
 struct Vandal {
@@ -369,6 +372,12 @@ async fn check_neighbours(system: &System, bus: &Bus, before: usize) {
             && fires("ParkedMessages", "warning")
             && fires("NeighbourAlert", "critical");
         if right { Ok(()) } else { Err(alerts.to_string()) }
+    })
+    .await;
+    until("the receiver is told of the valid neighbours, past the garbage in its queue", LIMIT, async || {
+        let told = std::fs::read_to_string(system.data().join("notifier").join("desk.jsonl")).unwrap_or_default();
+        let about = |name: &str| told.contains(&format!("\"alertname\":\"{name}\""));
+        if about("NeighbourAlert") && about("PortfolioRefreshLatencyHighP95") { Ok(()) } else { Err(told) }
     })
     .await;
     until("the valid balances and the breaker command are obeyed", LIMIT, async || {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use spark_bus_schema::actions::{Action, RestartCommand, RestartDone, RollbackCommand, ThresholdChange, ThresholdsCommand};
 use spark_bus_schema::alerts::Alert;
 use spark_bus_schema::catalogue::{self, Entry};
 use spark_bus_schema::codec::{PAYLOAD_BYTES_MAX, decode_payload};
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
+use spark_bus_schema::notify::{Notification, Silence};
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::{Balances, PriceAnomaly};
-use spark_bus_schema::telemetry::{Call, FeedStatus, Heartbeat, Windows};
+use spark_bus_schema::smoke::Smoke;
+use spark_bus_schema::telemetry::{API_LATENCIES_MAX, ApiRequests, Call, FeedStatus, Heartbeat, Windows};
 use spark_bus_schema::{Decimal, Message, Timestamp, encode, subject};
 
 /// Room for subject and headers in a message that is as large as the broker takes.
@@ -18,8 +21,24 @@ const LONG_NAME_BYTES: usize = 65_000;
 /// Nesting that no decoder may follow to its end.
 const NESTING: usize = 900_000;
 
-/// Whose rights the garbage needs.
-pub const PUBLISHERS: &[&str] = &["operator", "portfolio", "candles", "risk", "auditor", "strategy", "executor"];
+/// The one receiver of notifications.
+pub const RECEIVER: &str = "desk";
+
+/// Whose rights the garbage needs. The operator may publish everything that is not listed in [`Garbage::publisher`].
+pub const PUBLISHERS: &[&str] = &[
+    "operator",
+    "portfolio",
+    "candles",
+    "risk",
+    "auditor",
+    "strategy",
+    "executor",
+    "guardrail",
+    "gateway",
+    "notifier",
+    "reporter",
+    "supervisor",
+];
 
 /// One piece of garbage.
 pub struct Garbage {
@@ -44,37 +63,46 @@ impl Garbage {
             (Some("parked"), _) => "portfolio",
             (Some("marks"), _) => "candles",
             (Some("risk"), _) => "risk",
+            (Some("audit"), Some("smoke")) => "reporter",
             (Some("audit"), _) => "auditor",
             (Some("orders"), Some("intent")) => "strategy",
             (Some("orders"), _) => "executor",
+            (Some("telemetry"), Some("api")) => "gateway",
+            (Some("alerts"), Some("action")) | (Some("control"), Some("rollback")) => "guardrail",
+            (Some("alerts"), Some("notification" | "delivery")) => "notifier",
+            (Some("control"), Some("restarted")) => "supervisor",
             _ => "operator",
         }
     }
 }
 
-/// Who parks what cannot be read on a subject: everybody who decides on it. What only the gateway reads (alerts, windows,
-/// the chain's anchors) is counted there; risk and the executor take a damage report that they cannot read
-/// for one.
+/// Who parks what cannot be read on a subject: everybody who decides on it, and the reporter, which keeps a history of it.
+/// What only the gateway reads (the executor's epoch, the chain's anchors) is counted there; risk and the executor take a
+/// damage report that they cannot read for one. What is parked is not parked again by those who only look at it.
 fn parkers(entry: &Entry) -> &'static [&'static str] {
     match entry.subject {
-        subject::BREAKER => &["portfolio", "executor"],
-        subject::BALANCES => &["guardrail", "risk"],
-        subject::VERDICTS
-        | subject::ORDER_EVENTS
-        | subject::INSTRUMENTS
-        | subject::RECONCILIATIONS
-        | subject::KILL_SWITCH
-        | subject::RESUME
-        | subject::AUDIT_VERIFIED => &["risk", "executor"],
-        subject::INTENTS
-        | subject::RISK_TIMEOUTS
-        | subject::RISK_EPOCH
-        | subject::MARKS
-        | subject::LIMITS
-        | subject::STRATEGIES => &["risk"],
-        subject::CANCELS => &["executor"],
-        subject::ALERTS | subject::WINDOWS | subject::ORDERS_EPOCH | subject::AUDIT_ANCHOR | subject::AUDIT_DAMAGE => &[],
-        _ => &["guardrail"],
+        subject::TICKS | subject::QUOTES | subject::ANOMALIES | subject::PARKED_ALL => &["guardrail"],
+        subject::CALLS
+        | subject::HEARTBEATS
+        | subject::FEED_STATUS
+        | subject::API_REQUESTS
+        | subject::ROLLBACK
+        | subject::THRESHOLDS => &["guardrail", "reporter"],
+        subject::RESTARTS | subject::RESTARTED => &["guardrail", "notifier", "reporter"],
+        subject::ALERTS | subject::ACTIONS | subject::SILENCES => &["notifier", "reporter"],
+        subject::NOTIFICATIONS => &["notifier"],
+        subject::WINDOWS | subject::DELIVERIES | subject::SMOKE => &["reporter"],
+        subject::BREAKER => &["portfolio", "executor", "reporter"],
+        subject::BALANCES => &["guardrail", "risk", "reporter"],
+        subject::INSTRUMENTS | subject::RECONCILIATIONS | subject::AUDIT_VERIFIED => &["risk", "executor"],
+        subject::VERDICTS | subject::ORDER_EVENTS | subject::RESUME => &["risk", "executor", "reporter"],
+        subject::KILL_SWITCH => &["guardrail", "risk", "executor", "reporter"],
+        subject::LIMITS | subject::STRATEGIES => &["guardrail", "risk", "reporter"],
+        subject::INTENTS => &["guardrail", "risk"],
+        subject::RISK_TIMEOUTS | subject::RISK_EPOCH | subject::MARKS => &["risk"],
+        subject::CANCELS => &["executor", "reporter"],
+        subject::ORDERS_EPOCH | subject::AUDIT_ANCHOR | subject::AUDIT_DAMAGE => &[],
+        other => panic!("{other} is a new subject: say here who parks what cannot be read on it"),
     }
 }
 
@@ -83,7 +111,7 @@ fn parked(entry: &Entry, reason: &'static str) -> Vec<(&'static str, &'static st
 }
 
 fn is_shown(entry: &Entry) -> bool {
-    !matches!(entry.subject, subject::ANOMALIES | subject::INSTRUMENTS | subject::RISK_TIMEOUTS)
+    !matches!(entry.subject, subject::ANOMALIES | subject::INSTRUMENTS | subject::RISK_TIMEOUTS | subject::API_REQUESTS)
 }
 
 /// Where the sample of a kind belongs: where real processes publish too, so that they meet the garbage as well.
@@ -106,8 +134,16 @@ fn home(entry: &Entry) -> String {
         subject::INTENTS | subject::VERDICTS | subject::ORDER_EVENTS | subject::RISK_TIMEOUTS | subject::CANCELS => {
             entry.subject.replace('>', "vandalvandalvandalvandalva")
         }
+        subject::API_REQUESTS => "telemetry.api.gateway".to_owned(),
+        // No process has this name: none is restarted, whatever is said about it.
+        subject::RESTARTS | subject::RESTARTED | subject::ACTIONS | subject::SILENCES => entry.subject.replace('>', "vandal"),
+        // The receiver of the valid neighbours: what it is told has to get past the garbage in its queue.
+        subject::NOTIFICATIONS | subject::DELIVERIES => entry.subject.replace('>', &format!("{RECEIVER}.vandal")),
         subject::RISK_EPOCH
         | subject::ORDERS_EPOCH
+        | subject::ROLLBACK
+        | subject::THRESHOLDS
+        | subject::SMOKE
         | subject::KILL_SWITCH
         | subject::LIMITS
         | subject::RESUME
@@ -219,6 +255,8 @@ pub fn impossible() -> Vec<Garbage> {
     let mut all = impossible_market();
     all.extend(impossible_telemetry());
     all.extend(impossible_money());
+    all.extend(impossible_actions());
+    all.extend(impossible_words());
     all.extend(misplaced());
     all
 }
@@ -295,11 +333,72 @@ fn impossible_money() -> Vec<Garbage> {
     ]
 }
 
-/// Right in itself, on the subject of another scope.
+fn impossible_actions() -> Vec<Garbage> {
+    let changes = |command: &mut ThresholdsCommand, rule: &str, warning, critical| {
+        command.changes = vec![ThresholdChange { rule: rule.to_owned(), scope: BTreeMap::new(), warning, critical }];
+    };
+    vec![
+        invalid::<ApiRequests>("more latencies than there is room for", |api| api.latencies_us = vec![1; API_LATENCIES_MAX + 1]),
+        invalid::<Action>("step 0 of an episode", |action| action.revision = 0),
+        invalid::<Action>("an episode without a name", |action| action.episode.clear()),
+        invalid::<RestartCommand>("a restart of nobody", |command| command.service.clear()),
+        invalid::<RestartCommand>("a restart of several", |command| command.service = "*".to_owned()),
+        invalid::<RestartCommand>("a restart without a reason", |command| command.reason.clear()),
+        invalid::<RestartCommand>("a restart that nobody asked for", |command| command.actor.clear()),
+        invalid::<RestartDone>("a restart of a process without a name", |done| done.service.clear()),
+        invalid::<RollbackCommand>("a rollback of no episode", |command| command.episode.clear()),
+        invalid::<RollbackCommand>("a rollback without a reason", |command| command.reason = " ".to_owned()),
+        invalid::<ThresholdsCommand>("no threshold", |command| command.changes.clear()),
+        invalid::<ThresholdsCommand>("a threshold set to no number", |command| command.changes[0].warning = Some(f64::NAN)),
+        invalid::<ThresholdsCommand>("an infinite threshold set", |command| command.changes[0].critical = Some(f64::INFINITY)),
+        invalid::<ThresholdsCommand>("a threshold below zero", |command| command.changes[0].warning = Some(-1.0)),
+        invalid::<ThresholdsCommand>("thresholds without a reason", |command| command.reason.clear()),
+        rejected::<ThresholdsCommand>("a threshold of no rule", |command| changes(command, "no_such_rule", Some(1.0), None)),
+        rejected::<ThresholdsCommand>("a critical threshold below the warning", |command| {
+            changes(command, "portfolio_refresh_p95", Some(2_000.0), Some(1_000.0));
+        }),
+    ]
+}
+
+fn impossible_words() -> Vec<Garbage> {
+    vec![
+        invalid::<Notification>("notification 0", |told| told.revision = 0),
+        invalid::<Notification>("a notification to nobody", |told| told.receiver.clear()),
+        invalid::<Notification>("a notification about no group", |told| told.group_key.clear()),
+        invalid::<Silence>("a silence of nothing", |silence| silence.matchers.clear()),
+        invalid::<Silence>("a silence of everything", |silence| silence.matchers[0].value.clear()),
+        invalid::<Silence>("a silence that ends before it starts", |silence| {
+            silence.ends_at = Timestamp::from_nanos(silence.starts_at.as_nanos() - 1);
+        }),
+        invalid::<Silence>("a silence with a path for an id", |silence| silence.id = "../../etc".to_owned()),
+        invalid::<Silence>("a silence without a reason", |silence| silence.comment.clear()),
+        invalid::<Smoke>("more good checks than there are", |smoke| smoke.passed = 5),
+        invalid::<Smoke>("a pass with one good check", |smoke| smoke.pass = true),
+        invalid::<Smoke>("a smoke check that nobody asked for", |smoke| smoke.actor.clear()),
+        Garbage {
+            // Every reader takes it, but there is no such expression: it hides nothing, and the notifier says so.
+            subject: "control.silence.0191f3a2-7c5e-7b1a-9f3e-2d4c6b8a0e11".to_owned(),
+            parked: vec![("notifier", "bad_matcher")],
+            gateway: None,
+            ..invalid::<Silence>("a silence by an expression that is none", |silence| silence.matchers[0].value = "(".to_owned())
+        },
+        Garbage {
+            subject: "alerts.notification.nobody.vandal".to_owned(),
+            parked: vec![("notifier", "no_such_receiver")],
+            gateway: None,
+            ..invalid::<Notification>("a notification to a receiver that is not there", |told| {
+                told.receiver = "nobody".to_owned()
+            })
+        },
+    ]
+}
+
+/// Right in itself, on the subject of another scope. The reporter keeps by content, so that it is in the right place there.
 fn misplaced() -> Vec<Garbage> {
     let reason = |process| match process {
-        "guardrail" => (process, "invalid"),
-        _ => (process, "wrong_subject"),
+        "reporter" => None,
+        "guardrail" | "notifier" => Some((process, "invalid")),
+        _ => Some((process, "wrong_subject")),
     };
     let elsewhere = |name: &str, target: &str| {
         let entry = catalogue::find(name).expect("every kind is in the catalogue");
@@ -308,7 +407,7 @@ fn misplaced() -> Vec<Garbage> {
             subject: target.to_owned(),
             kind: Some(name.to_owned()),
             payload: (entry.sample)(),
-            parked: parkers(&entry).iter().map(|&process| reason(process)).collect(),
+            parked: parkers(&entry).iter().filter_map(|&process| reason(process)).collect(),
             gateway: is_shown(&entry).then_some("misplaced"),
         }
     };
@@ -325,5 +424,14 @@ fn misplaced() -> Vec<Garbage> {
         elsewhere("cancel_command.v1", "control.cancel.vandalvandalvandalvandalva"),
         elsewhere("verdict.v1", "risk.verdict.vandalvandalvandalvandalva"),
         elsewhere("order_event.v1", "orders.event.vandalvandalvandalvandalva"),
+        elsewhere("order_intent.v1", "orders.intent.vandalvandalvandalvandalva"),
+        elsewhere("strategy_command.v1", "control.strategy.example"),
+        elsewhere("api_requests.v1", "telemetry.api.portfolio"),
+        elsewhere("action.v1", "alerts.action.vandal"),
+        elsewhere("notification.v1", "alerts.notification.nobody.vandal"),
+        elsewhere("delivery.v1", "alerts.delivery.nobody.vandal"),
+        elsewhere("restart_command.v1", "control.restart.vandal"),
+        elsewhere("restart_done.v1", "control.restarted.vandal"),
+        elsewhere("silence.v1", "control.silence.vandal"),
     ]
 }
