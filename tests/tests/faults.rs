@@ -170,6 +170,8 @@ async fn errors(system: &System) -> BTreeMap<(String, String), f64> {
             let value = line.rsplit_once(' ')?.1.parse().ok()?;
             Some(((label(line, "exchange")?, label(line, "error_type")?), value))
         })
+        // Series begin at zero.
+        .filter(|(_, count)| *count > 0.0)
         .collect()
 }
 

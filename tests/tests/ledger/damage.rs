@@ -65,6 +65,17 @@ async fn chained(system: &System) {
     .await;
 }
 
+/// An order that is still under way when its last event is lost would halt the executor at each further start, as it must.
+async fn settled(system: &System) {
+    until("every order is settled", LIMIT, async || {
+        let listed = system.json("/api/exec/orders").await?;
+        let states = listed["orders"].as_array().into_iter().flatten().map(|order| order["state"].clone());
+        let open: Vec<Value> = states.filter(|state| state != "settled").collect();
+        if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }
+    })
+    .await;
+}
+
 fn stream(system: &System) -> PathBuf {
     let mut open = vec![system.data().join("nats-server")];
     while let Some(folder) = open.pop() {
@@ -188,6 +199,8 @@ async fn a_truncated_store_trades_nothing_until_it_is_accepted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flipped_bit_trades_nothing_until_it_is_accepted() {
     check("flipped", async |system| {
+        settled(system).await;
+        chained(system).await;
         system.stop().await;
         let block = last_block(&stream(system));
         let mut bytes = std::fs::read(&block).unwrap();

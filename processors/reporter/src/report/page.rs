@@ -93,7 +93,9 @@ pub(crate) fn to_markdown(title: &str, blocks: &[Block]) -> String {
         let mut out = String::with_capacity(text.len());
         for c in text.chars() {
             match c {
-                '|' | '\\' | '`' | '<' | '[' | '*' => out.extend(['\\', c]),
+                '|' | '\\' | '`' | '[' | '*' => out.extend(['\\', c]),
+                // Some readers do not know that a backslash takes it back.
+                '<' => out.push_str("&lt;"),
                 c if c.is_control() => out.push(' '),
                 c => out.push(c),
             }
@@ -140,8 +142,8 @@ pub(crate) fn to_html(title: &str, class: &str, blocks: &[Block], charts: &[Char
             Block::Table(table) => body.push_str(&html_table(table)),
         }
     }
-    // Inside a script element only this sequence is not data.
-    let document = document.replace("</", "<\\/").replace("<!--", "<\\u0021--");
+    // Inside a script element only what begins with this character is not data.
+    let document = document.replace('<', "\\u003c");
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" content=\"width=device-width\"/>\
          <meta name=\"color-scheme\" content=\"light dark\"/><title>{title}</title><style>{}{FRAME}</style></head>\n\
