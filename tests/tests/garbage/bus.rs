@@ -17,10 +17,11 @@ use spark_nats::{Bus, Follower, Start};
 use spark_tests::system::System;
 use spark_tests::wait::until;
 
+use crate::again::check_who_reads_it_again;
 use crate::messages::{self, Garbage, changed};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spark-under-test");
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 /// The symbol of the valid trades between the garbage.
 const NEIGHBOUR: &str = "NEIGHBOUR";
 /// One symbol a venue, quick polls, an API that a test may poll, and one receiver of notifications. Nothing is restarted: the
@@ -32,13 +33,13 @@ const CONFIG: &str = "[feed.binance]\nsymbols = [\"BTCUSDT\"]\n[feed.btcturk]\ns
     [[notifier.receiver]]\nname = \"desk\"\ntype = \"file\"\npath = \"desk.jsonl\"\n";
 
 /// Publishes with acknowledgement whatever it is given.
-struct Vandal {
+pub struct Vandal {
     streams: BTreeMap<&'static str, jetstream::Context>,
     published: u64,
 }
 
 impl Vandal {
-    async fn of(system: &System) -> Self {
+    pub async fn of(system: &System) -> Self {
         let mut streams = BTreeMap::new();
         for &user in messages::PUBLISHERS {
             streams.insert(user, jetstream::new(system.bus(user).await.raw_client().clone()));
@@ -64,13 +65,13 @@ impl Vandal {
 }
 
 /// `process stream:sequence reason`.
-type ParkedKey = String;
+pub type ParkedKey = String;
 
 fn key(process: &str, stream: &str, sequence: u64, reason: &str) -> ParkedKey {
     format!("{process} {stream}:{sequence} {reason}")
 }
 
-fn stream_of(on: &str) -> &'static str {
+pub fn stream_of(on: &str) -> &'static str {
     match on.split('.').next() {
         Some("market" | "telemetry") => subject::FEED,
         Some("parked") => subject::PARKED,
@@ -87,12 +88,12 @@ fn spark(system: &System, arguments: &[&str]) -> String {
 }
 
 /// `spark parked ls --json`, one document a line.
-fn parked_ls(system: &System) -> Vec<Value> {
+pub fn parked_ls(system: &System) -> Vec<Value> {
     let printed = spark(system, &["parked", "ls", "--json"]);
     printed.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:.200}"))).collect()
 }
 
-fn key_of(document: &Value) -> Option<ParkedKey> {
+pub fn key_of(document: &Value) -> Option<ParkedKey> {
     let parked = document.get("message").filter(|message| !message.is_null())?;
     let text = |name: &str| parked[name].as_str().unwrap_or_default();
     Some(key(text("process"), text("stream"), parked["sequence"].as_u64()?, text("reason")))
@@ -155,7 +156,7 @@ fn slow_refresh() -> Call {
 
 /// One valid trade and one valid call after every piece of garbage. What is to be parked by the processes that run, and
 /// what the gateway is to count.
-async fn publish_between_neighbours(
+pub async fn publish_between_neighbours(
     vandal: &mut Vandal,
     garbage: Vec<Garbage>,
     runs: impl Fn(&str) -> bool,
@@ -267,7 +268,12 @@ async fn stored_ids(bus: &Bus, on: String) -> Vec<u64> {
 /// Nobody died of what it read: every process is the one that was started first. Whoever writes on the subject of an epoch
 /// moves the fence, with garbage too: then the holder of the lease stops by itself, and starts again with a new epoch.
 pub fn assert_no_restarts(system: &System) {
-    let (run, printed) = (system.run(), system.printed());
+    assert_no_restarts_since(system, 0);
+}
+
+/// The same for a system that was started again when it had printed so many bytes.
+pub fn assert_no_restarts_since(system: &System, begin: usize) {
+    let (run, printed) = (system.run(), system.printed().split_off(begin));
     for (name, process) in run["processes"].as_object().expect("processes") {
         let died = format!("{name} | died");
         let fenced = printed.lines().filter(|line| line.contains(&died) && line.contains("another process holds the lease"));
@@ -277,7 +283,7 @@ pub fn assert_no_restarts(system: &System) {
 
 #[tokio::test]
 async fn garbage_on_every_subject_is_parked_alone_counted_and_visible() {
-    let system = System::start(BINARY, CONFIG, &[]).await;
+    let mut system = System::start(BINARY, CONFIG, &[]).await;
     wait_until_everybody_reads(&system).await;
     let bus = system.bus("operator").await;
     let before = stored_ids(&bus, subject::ticks(Venue::Binance, "BTCUSDT")).await.len();
@@ -310,8 +316,10 @@ async fn garbage_on_every_subject_is_parked_alone_counted_and_visible() {
     check_parked(&system, &want, total);
     check_counts(&system, &unreadable, total).await;
     check_neighbours(&system, &bus, before).await;
-    check_show_and_replay(&system, &bus, &want).await;
+    let replayed = check_show_and_replay(&system, &bus, &want).await;
     assert_no_restarts(&system);
+    drop((vandal, bus));
+    check_who_reads_it_again(&mut system, replayed).await;
 }
 
 fn missing(system: &System, want: &BTreeSet<ParkedKey>) -> Vec<ParkedKey> {
@@ -419,8 +427,9 @@ async fn check_neighbours(system: &System, bus: &Bus, before: usize) {
     .await;
 }
 
-/// What an operator looks at is the original; what is published again is the original, and garbage again.
-async fn check_show_and_replay(system: &System, bus: &Bus, want: &BTreeSet<ParkedKey>) {
+/// What an operator looks at is the original; what is published again is the original, and garbage again. The key of what
+/// is parked no more.
+async fn check_show_and_replay(system: &System, bus: &Bus, want: &BTreeSet<ParkedKey>) -> ParkedKey {
     let listed = parked_ls(system);
     let wanted = |document: &&Value| {
         let parked = &document["message"];
@@ -447,11 +456,12 @@ async fn check_show_and_replay(system: &System, bus: &Bus, want: &BTreeSet<Parke
     let (old, new) = (old.expect("the original stays"), new.expect("it is there again"));
     assert_eq!((&old.subject, &old.kind, &old.payload), (&new.subject, &new.kind, &new.payload));
     assert_eq!(new.header(header::REPLAY_OF), Some(format!("FEED:{original}").as_str()));
-    let again = key("guardrail", subject::FEED, sequence, "trailing_bytes");
+    let [first, again] = [original, sequence].map(|sequence| key("guardrail", subject::FEED, sequence, "trailing_bytes"));
     until("it is parked again, in the place of the first", LIMIT, async || {
         let keys: Vec<ParkedKey> = parked_ls(system).iter().filter_map(key_of).collect();
-        let gone = !keys.contains(&key("guardrail", subject::FEED, original, "trailing_bytes"));
+        let gone = !keys.contains(&first);
         if gone && keys.contains(&again) { Ok(()) } else { Err(format!("gone: {gone}, {} parked", keys.len())) }
     })
     .await;
+    first
 }
