@@ -4,9 +4,9 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
-use common::{Answer, Live, bounded, get, request, roomy, until};
+use common::running::begin as start;
+use common::{Live, bounded, get, request, roomy};
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
 use spark_bus_schema::control::{BreakerCommand, BreakerMode};
 use spark_bus_schema::market::{Quote, QuoteBatch};
@@ -16,39 +16,6 @@ use spark_bus_schema::{Fixed, Venue, subject};
 use spark_gateway::Config;
 use spark_nats::testing::TestBroker;
 use spark_nats::{Bus, Meta};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-struct Running {
-    address: SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<Result<(), spark_gateway::Error>>,
-}
-
-async fn start(broker: &TestBroker, config: Config) -> Running {
-    let service = broker.service("gateway").await;
-    let stop = service.shutdown.clone();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let task = tokio::spawn(spark_gateway::serve(listener, service, config));
-    Running { address, stop, task }
-}
-
-impl Running {
-    async fn stop(self) {
-        self.stop.cancel();
-        bounded("the gateway stops", self.task).await.unwrap().unwrap();
-    }
-
-    /// Asks until the answer is as wanted.
-    async fn see(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
-        until(path, async || {
-            let answer = get(self.address, path).await;
-            if wanted(&answer) { Ok(answer) } else { Err(answer.body) }
-        })
-        .await
-    }
-}
 
 fn quote(symbol: &str, bid: &str) -> QuoteBatch {
     let mut batch = QuoteBatch::new(Venue::Binance, symbol);

@@ -4,58 +4,24 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Answer, bounded, get, roomy, send, until};
+use common::running::{Running, TOKEN, ready};
+use common::{Answer, bounded, get, send};
 use serde_json::{Value, json};
 use spark_bus_schema::actions::{RestartCommand, ThresholdsCommand};
 use spark_bus_schema::notify::Silence;
 use spark_bus_schema::smoke::Smoke;
 use spark_bus_schema::subject::{self, FEED, LEDGER};
 use spark_bus_schema::telemetry::ApiRequests;
-use spark_gateway::Config;
 use spark_nats::testing::TestBroker;
 use spark_nats::{Follower, Meta, Start};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-struct Running {
-    address: SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<Result<(), spark_gateway::Error>>,
-}
 
 async fn start(broker: &TestBroker) -> Running {
-    let file = broker.dir().join("token");
-    std::fs::write(&file, TOKEN).unwrap();
-    let config = Config { operator_token_file: Some(file), expected: vec!["feed".into()], ..roomy() };
-    let service = broker.service("gateway").await;
-    let stop = service.shutdown.clone();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let task = tokio::spawn(spark_gateway::serve(listener, service, config));
-    let running = Running { address, stop, task };
-    running.see("/api/exec/orders", |answer| answer.json()["complete"] == true).await;
-    running
+    ready(broker, vec!["feed".into()]).await
 }
 
 impl Running {
-    async fn stop(self) {
-        self.stop.cancel();
-        bounded("the gateway stops", self.task).await.unwrap().unwrap();
-    }
-
-    async fn see(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
-        until(path, async || {
-            let answer = get(self.address, path).await;
-            if wanted(&answer) { Ok(answer) } else { Err(answer.body) }
-        })
-        .await
-    }
-
     async fn call(&self, line: &str, body: &Value) -> Answer {
         let bearer = format!("Bearer {TOKEN}");
         send(self.address, line, &[("Authorization", &bearer)], &body.to_string()).await

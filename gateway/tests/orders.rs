@@ -5,10 +5,10 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Answer, Live, bounded, request, roomy, send, until};
+use common::running::{Running, TOKEN, ready};
+use common::{Answer, Live, bounded, request, send, until};
 use futures_util::future::join_all;
 use spark_bus_schema::control::{CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use spark_bus_schema::marks::Mark;
@@ -18,49 +18,17 @@ use spark_bus_schema::orders::{
 use spark_bus_schema::risk::{Guard, Verdict};
 use spark_bus_schema::subject::{self, LEDGER};
 use spark_bus_schema::{Decimal, Message, OrderId, Timestamp, Venue, encode};
-use spark_gateway::Config;
 use spark_nats::testing::TestBroker;
 use spark_nats::{Bus, Follower, Meta, Start, SubjectWriter};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const BODY: &str = r#"{"exchange":"binance","symbol":"BTCUSDT","side":"buy","type":"limit","quantity":"0.010","price":61837.62}"#;
 
-struct Running {
-    address: SocketAddr,
-    stop: CancellationToken,
-    task: JoinHandle<Result<(), spark_gateway::Error>>,
-}
-
 async fn start(broker: &TestBroker) -> Running {
-    let file = broker.dir().join("token");
-    std::fs::write(&file, TOKEN).unwrap();
-    let config = Config { operator_token_file: Some(file), expected: Vec::new(), ..roomy() };
-    let service = broker.service("gateway").await;
-    let stop = service.shutdown.clone();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let task = tokio::spawn(spark_gateway::serve(listener, service, config));
-    let running = Running { address, stop, task };
-    running.see("/api/exec/orders", |answer| answer.json()["complete"] == true).await;
-    running
+    ready(broker, Vec::new()).await
 }
 
 impl Running {
-    async fn stop(self) {
-        self.stop.cancel();
-        bounded("the gateway stops", self.task).await.unwrap().unwrap();
-    }
-
-    async fn see(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
-        until(path, async || {
-            let answer = request(self.address, &format!("GET {path}"), &[]).await;
-            if wanted(&answer) { Ok(answer) } else { Err(answer.body) }
-        })
-        .await
-    }
-
     async fn order(&self, key: &str, query: &str, body: &str) -> Answer {
         let bearer = format!("Bearer {TOKEN}");
         let headers = [("Authorization", bearer.as_str()), ("X-Idempotency-Key", key)];

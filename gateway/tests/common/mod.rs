@@ -4,6 +4,7 @@
 
 pub mod guarding;
 pub mod history;
+pub mod running;
 
 use std::future::Future;
 use std::net::SocketAddr;
