@@ -10,6 +10,22 @@ use crate::codec::{Kind, Message};
 use crate::instrument::Venue;
 use crate::time::Timestamp;
 
+/// Every process of Spark, by the name under which it says that it is here.
+pub const PROCESSES: [&str; 12] = [
+    "feed",
+    "portfolio",
+    "guardrail",
+    "auditor",
+    "risk",
+    "executor",
+    "candles",
+    "strategy",
+    "notifier",
+    "reporter",
+    "gateway",
+    "exchange-sim",
+];
+
 /// The operation name of a whole portfolio refresh (all calls of one poll of one exchange).
 pub const REFRESH: &str = "refresh";
 

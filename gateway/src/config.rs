@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::Venue;
+use spark_bus_schema::telemetry::PROCESSES;
 
 use crate::view::Limits;
 
@@ -47,21 +48,8 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4001)),
             environment: "demo".to_owned(),
             demo: true,
-            expected: [
-                "feed",
-                "portfolio",
-                "guardrail",
-                "auditor",
-                "risk",
-                "executor",
-                "candles",
-                "strategy",
-                "notifier",
-                "reporter",
-                "exchange-sim",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            // The gateway itself is there when anybody can ask it.
+            expected: PROCESSES.iter().filter(|name| **name != "gateway").map(|name| (*name).to_owned()).collect(),
             exchanges: vec![Venue::Binance, Venue::Btcturk],
             receivers: vec!["file".to_owned()],
             operator_token_file: None,

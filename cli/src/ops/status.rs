@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use spark_bus_schema::alerts::{Alert, AlertState};
 use spark_bus_schema::subject;
-use spark_bus_schema::telemetry::{Heartbeat, ProcessState};
+use spark_bus_schema::telemetry::{Heartbeat, PROCESSES, ProcessState};
 use spark_nats::{Bus, Follower, Start};
 
 use super::age;
@@ -37,20 +37,7 @@ pub struct Beat {
 /// The broker is away.
 pub async fn beats(bus: &Bus) -> Result<Vec<Beat>, Failure> {
     let mut beats = Vec::new();
-    for name in [
-        "feed",
-        "portfolio",
-        "guardrail",
-        "auditor",
-        "risk",
-        "executor",
-        "candles",
-        "strategy",
-        "notifier",
-        "reporter",
-        "gateway",
-        "exchange-sim",
-    ] {
+    for name in PROCESSES {
         let found = bus.last(subject::FEED, &subject::heartbeat(name)).await?;
         let age_ms = found.as_ref().map_or(0, |delivery| spark_nats::now().since_ms(delivery.stored_at).max(0));
         let heartbeat = found.and_then(|delivery| delivery.decode::<Heartbeat>().ok());

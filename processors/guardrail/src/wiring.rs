@@ -121,13 +121,12 @@ pub async fn run(service: Service, config: Config) -> Result<(), Error> {
         return Err(Error::Actions { problems });
     }
     let mut guardrail = Guardrail::new(&rules).acting(config.policy());
-    let Some((last, actions)) = past::acted(&service).await else { return Ok(()) };
-    guardrail.seed_actions(spark_nats::now(), &last, actions);
-    let Some(stored) = past::alerts(&service).await else { return Ok(()) };
+    let Some(past) = past::read(&service).await else { return Ok(()) };
+    guardrail.seed_actions(spark_nats::now(), &past.told, past.actions);
     if service.data_dir.join("checkpoint.sqlite").exists() {
-        guardrail.compare_with(stored);
+        guardrail.compare_with(past.alerts);
     } else {
-        guardrail.seed(stored);
+        guardrail.seed(past.alerts);
         let Some(commands) = past::thresholds(&service).await else { return Ok(()) };
         guardrail.seed_thresholds(commands);
         tell_thresholds(&guardrail);

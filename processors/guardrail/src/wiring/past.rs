@@ -12,21 +12,16 @@ use crate::machine::{Event, Guardrail};
 
 /// How often it is looked whether everything has been read.
 const POLL: Duration = Duration::from_millis(20);
-/// Where commands and steps are. Orders are not among them: there are too many, and an hour of them is read anyway.
-const ACTED: [&str; 6] =
-    [subject::ACTIONS, subject::RESTARTS, subject::ROLLBACK, subject::LIMITS, subject::KILL_SWITCH, subject::STRATEGIES];
-
-/// The last alert of every subject: an alert with a revision that is stored already would be taken for that one, so the
-/// guardrail goes on after them. None when told to stop.
-pub async fn alerts(service: &Service) -> Option<Vec<Alert>> {
-    let mut alerts = Vec::new();
-    each(service, &[subject::ALERTS], Start::LastPerSubject, |delivery| match delivery.decode() {
-        Ok(alert) => alerts.push(alert),
-        Err(error) => unreadable(delivery, &error),
-    })
-    .await?;
-    Some(alerts)
-}
+/// Where that is. Orders are not among it: there are too many, and an hour of them is read anyway.
+const LAST: [&str; 7] = [
+    subject::ALERTS,
+    subject::ACTIONS,
+    subject::RESTARTS,
+    subject::ROLLBACK,
+    subject::LIMITS,
+    subject::KILL_SWITCH,
+    subject::STRATEGIES,
+];
 
 /// Every command that changed thresholds, with its sequence in LEDGER: they stand until they are taken back, however old
 /// they are. None when told to stop.
@@ -40,16 +35,29 @@ pub async fn thresholds(service: &Service) -> Option<Vec<(u64, ThresholdsCommand
     Some(commands)
 }
 
-/// The last command of each subject, and the last step of each episode. None when told to stop.
-pub async fn acted(service: &Service) -> Option<(Vec<Told>, Vec<Action>)> {
-    let (mut last, mut actions) = (Vec::new(), Vec::new());
-    each(service, &ACTED, Start::LastPerSubject, |delivery| {
-        let read = if subject::matches(subject::ACTIONS, &delivery.subject) {
-            delivery.decode().map(|action| actions.push(action))
+/// The last message of each subject.
+#[derive(Default)]
+pub struct Past {
+    /// Alerts: one with a revision that is stored already would be taken for that one, so the guardrail goes on after them.
+    pub alerts: Vec<Alert>,
+    /// Commands and answers.
+    pub told: Vec<Told>,
+    /// Steps of episodes.
+    pub actions: Vec<Action>,
+}
+
+/// What was said, asked and done before. None when told to stop.
+pub async fn read(service: &Service) -> Option<Past> {
+    let mut past = Past::default();
+    each(service, &LAST, Start::LastPerSubject, |delivery| {
+        let read = if subject::matches(subject::ALERTS, &delivery.subject) {
+            delivery.decode().map(|alert| past.alerts.push(alert))
+        } else if subject::matches(subject::ACTIONS, &delivery.subject) {
+            delivery.decode().map(|action| past.actions.push(action))
         } else {
             Guardrail::decode(delivery).map(|event| {
                 if let Event::Told(told) = event {
-                    last.push(*told);
+                    past.told.push(*told);
                 }
             })
         };
@@ -58,7 +66,7 @@ pub async fn acted(service: &Service) -> Option<(Vec<Told>, Vec<Action>)> {
         }
     })
     .await?;
-    Some((last, actions))
+    Some(past)
 }
 
 /// Every message of LEDGER on these subjects that is stored by now. None when told to stop.
