@@ -139,13 +139,23 @@ pub struct OrderIntent {
     pub requested_at: Timestamp,
     /// Why, in the asker's words.
     pub reason: Option<String>,
+    /// The moment in the market's record (FEED's stored time) that led to it, e.g. a candle's `closed_at`. A paper order
+    /// with one is filled against the book of that moment, so that a backtest of the record gives the same trades.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_at: Option<Timestamp>,
 }
 
 impl OrderIntent {
     /// Whether both ask for the same: everything but the time and who carried it.
     #[must_use]
     pub fn same_request(&self, other: &Self) -> bool {
-        let plain = |intent: &Self| Self { requested_at: Timestamp::ZERO, actor: String::new(), reason: None, ..intent.clone() };
+        let plain = |intent: &Self| Self {
+            requested_at: Timestamp::ZERO,
+            decided_at: None,
+            actor: String::new(),
+            reason: None,
+            ..intent.clone()
+        };
         plain(self) == plain(other)
     }
 }

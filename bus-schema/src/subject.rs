@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::candles::TimeFrame;
 use crate::instrument::Venue;
 use crate::orders::OrderId;
+use crate::rollout::CounterMoveKind;
 
 /// High rate, hours of retention.
 pub const FEED: &str = "FEED";
@@ -18,6 +20,42 @@ pub const PARKED: &str = "PARKED";
 pub const TICKS: &str = "market.ticks.>";
 /// Every best bid/ask: `market.quotes.<venue>.<symbol>`.
 pub const QUOTES: &str = "market.quotes.>";
+/// Every closed candle: `market.candles.<venue>.<symbol>.<timeframe>`.
+pub const CANDLES: &str = "market.candles.>";
+/// Candles from before Spark listened: `market.history.<venue>.<symbol>.<timeframe>`.
+pub const HISTORY: &str = "market.history.>";
+/// What vendors say about shares: `market.snapshots.<venue>.<symbol>`.
+pub const SNAPSHOTS: &str = "market.snapshots.>";
+/// How far jobs are: `telemetry.jobs.<id>`.
+pub const JOB_PROGRESS: &str = "telemetry.jobs.>";
+/// Backtests to be done: `jobs.backtest.<id>`.
+pub const BACKTESTS: &str = "jobs.backtest.>";
+/// Backtests that came to an end: `audit.backtest.<id>`.
+pub const BACKTESTS_DONE: &str = "audit.backtest.>";
+/// Jobs taken back: `control.job.<id>`.
+pub const JOB_CANCELS: &str = "control.job.>";
+/// Registered strategies: `control.registry.<strategy>`.
+pub const REGISTRY: &str = "control.registry.>";
+/// The model in force.
+pub const MODEL: &str = "signals.model";
+/// Every score: `signals.score.<venue>.<symbol>.<timeframe>`.
+pub const SCORES: &str = "signals.score.>";
+/// Scores asked for: `signals.request.<id>`.
+pub const SCORE_REQUESTS: &str = "signals.request.>";
+/// The answers: `signals.answer.<id>`.
+pub const SCORE_ANSWERS: &str = "signals.answer.>";
+/// What the price did after scores: `signals.outcome.<venue>.<symbol>.<timeframe>`.
+pub const OUTCOMES: &str = "signals.outcome.>";
+/// How far scores can be believed: `signals.calibration.<venue>.<symbol>.<timeframe>`.
+pub const CALIBRATIONS: &str = "signals.calibration.>";
+/// A person's word about the rollout.
+pub const ROLLOUT: &str = "control.rollout";
+/// Where rollouts stand: `rollout.changed.<model version>`.
+pub const ROLLOUT_CHANGED: &str = "rollout.changed.>";
+/// A new rollout process took over.
+pub const ROLLOUT_EPOCH: &str = "rollout.epoch";
+/// What the guardrail does against a model that does badly: `control.countermove.<kind>`.
+pub const COUNTER_MOVES: &str = "control.countermove.>";
 /// Every exchange call: `telemetry.calls.<exchange>`.
 pub const CALLS: &str = "telemetry.calls.>";
 /// Every heartbeat: `telemetry.heartbeat.<service>`.
@@ -101,6 +139,96 @@ pub fn ticks(venue: Venue, symbol: &str) -> String {
 #[must_use]
 pub fn quotes(venue: Venue, symbol: &str) -> String {
     format!("market.quotes.{venue}.{symbol}")
+}
+
+/// `market.candles.<venue>.<symbol>.<timeframe>`
+#[must_use]
+pub fn candle(venue: Venue, symbol: &str, timeframe: TimeFrame) -> String {
+    format!("market.candles.{venue}.{symbol}.{timeframe}")
+}
+
+/// `market.history.<venue>.<symbol>.<timeframe>`
+#[must_use]
+pub fn history(venue: Venue, symbol: &str, timeframe: TimeFrame) -> String {
+    format!("market.history.{venue}.{symbol}.{timeframe}")
+}
+
+/// `market.snapshots.<venue>.<symbol>`
+#[must_use]
+pub fn snapshot(venue: Venue, symbol: &str) -> String {
+    format!("market.snapshots.{venue}.{symbol}")
+}
+
+/// `telemetry.jobs.<id>`
+#[must_use]
+pub fn job_progress(id: &str) -> String {
+    format!("telemetry.jobs.{}", token(id))
+}
+
+/// `jobs.backtest.<id>`
+#[must_use]
+pub fn backtest(id: &str) -> String {
+    format!("jobs.backtest.{}", token(id))
+}
+
+/// `audit.backtest.<id>`
+#[must_use]
+pub fn backtest_done(id: &str) -> String {
+    format!("audit.backtest.{}", token(id))
+}
+
+/// `control.job.<id>`
+#[must_use]
+pub fn job_cancel(id: &str) -> String {
+    format!("control.job.{}", token(id))
+}
+
+/// `control.registry.<strategy>`
+#[must_use]
+pub fn registry(strategy: &str) -> String {
+    format!("control.registry.{}", token(strategy))
+}
+
+/// `signals.score.<venue>.<symbol>.<timeframe>`
+#[must_use]
+pub fn score(venue: Venue, symbol: &str, timeframe: TimeFrame) -> String {
+    format!("signals.score.{venue}.{symbol}.{timeframe}")
+}
+
+/// `signals.request.<id>`
+#[must_use]
+pub fn score_request(id: &str) -> String {
+    format!("signals.request.{}", token(id))
+}
+
+/// `signals.answer.<id>`
+#[must_use]
+pub fn score_answer(id: &str) -> String {
+    format!("signals.answer.{}", token(id))
+}
+
+/// `signals.outcome.<venue>.<symbol>.<timeframe>`
+#[must_use]
+pub fn outcome(venue: Venue, symbol: &str, timeframe: TimeFrame) -> String {
+    format!("signals.outcome.{venue}.{symbol}.{timeframe}")
+}
+
+/// `signals.calibration.<venue>.<symbol>.<timeframe>`
+#[must_use]
+pub fn calibration(venue: Venue, symbol: &str, timeframe: TimeFrame) -> String {
+    format!("signals.calibration.{venue}.{symbol}.{timeframe}")
+}
+
+/// `rollout.changed.<model version>`
+#[must_use]
+pub fn rollout_changed(model_version: &str) -> String {
+    format!("rollout.changed.{}", token(model_version))
+}
+
+/// `control.countermove.<kind>`
+#[must_use]
+pub fn counter_move(kind: CounterMoveKind) -> String {
+    format!("control.countermove.{}", kind.as_str())
 }
 
 /// `telemetry.calls.<exchange>`

@@ -11,7 +11,7 @@ use crate::instrument::Venue;
 use crate::time::Timestamp;
 
 /// Every process of Spark, by the name under which it says that it is here.
-pub const PROCESSES: [&str; 12] = [
+pub const PROCESSES: [&str; 15] = [
     "feed",
     "portfolio",
     "guardrail",
@@ -22,6 +22,9 @@ pub const PROCESSES: [&str; 12] = [
     "strategy",
     "notifier",
     "reporter",
+    "signal",
+    "rollout",
+    "backtest",
     "gateway",
     "exchange-sim",
 ];

@@ -1,9 +1,11 @@
 //! The command line, as a type. Everything a person can type is in this file, in [`trading`] and in [`day`].
 
+pub mod backtests;
 pub mod day;
 pub mod notify;
 pub mod report;
 pub mod rules;
+pub mod signals;
 pub mod trading;
 
 use std::net::SocketAddr;
@@ -11,8 +13,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use backtests::BacktestArgs;
 use day::{EvidenceArgs, RunbookArgs, SmokeArgs, TuneArgs};
 use notify::{NotifyCommand, SilenceCommand};
+use signals::RolloutArgs;
 use trading::{KillArgs, LimitsCommand, OrderArgs, OrderCommand, OrdersArgs, ResumeArgs, StrategyArgs, WhatifArgs};
 
 /// Exit codes, shown at the end of `--help`.
@@ -87,6 +91,15 @@ pub enum Command {
     /// Runs one process: the built-in strategies; or tells one of them to start or stop.
     #[command(after_help = STRATEGY_HELP)]
     Strategy(StrategyArgs),
+    /// Runs one process: scores of candles, and what became of them.
+    #[command(after_help = PROCESS_HELP)]
+    Signal(ProcessArgs),
+    /// Runs one process: takes a model live in stages; or tells where it stands, and what it shall do.
+    #[command(after_help = signals::ROLLOUT_HELP)]
+    Rollout(RolloutArgs),
+    /// Runs one process: a worker for backtests; or runs, lists and compares them.
+    #[command(after_help = backtests::BACKTEST_HELP)]
+    Backtest(BacktestArgs),
     /// Runs one process: HTTP, the live stream and the page.
     #[command(after_help = PROCESS_HELP)]
     Gateway(ProcessArgs),

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use args::backtests::BacktestArgs;
+use args::signals::RolloutArgs;
 use args::trading::StrategyArgs;
 use args::{Cli, Command, SimCommand};
 use exit::{Exit, Failure};
@@ -62,6 +64,11 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Candles(arguments) => process::run(Process::Candles, &arguments, global),
         Command::Notifier(arguments) => process::run(Process::Notifier, &arguments, global),
         Command::Reporter(arguments) => process::run(Process::Reporter, &arguments, global),
+        Command::Signal(arguments) => process::run(Process::Signal, &arguments, global),
+        Command::Rollout(RolloutArgs { command: Some(command), .. }) => ops::rollout::run(&command, global),
+        Command::Rollout(RolloutArgs { command: None, process }) => process::run(Process::Rollout, &process, global),
+        Command::Backtest(BacktestArgs { command: Some(command), .. }) => ops::backtest::run(&command, global),
+        Command::Backtest(BacktestArgs { command: None, process }) => process::run(Process::Backtest, &process, global),
         Command::Strategy(StrategyArgs { command: Some(command), .. }) => ops::commands::strategy(&command, global),
         Command::Strategy(StrategyArgs { command: None, process }) => process::run(Process::Strategy, &process, global),
         Command::Auditor(arguments) => process::run(Process::Auditor, &arguments, global),

@@ -32,6 +32,7 @@ fn verdict(strategy: &str, key: &str, side: Side, quantity: Decimal, approved: b
         limit_price: Some(d("100")),
         requested_at: Timestamp::ZERO,
         reason: None,
+        decided_at: None,
     };
     Verdict {
         order: intent.order.clone(),

@@ -439,6 +439,7 @@ fn intent(number: usize) -> OrderIntent {
         limit_price: None,
         requested_at: now(),
         reason: None,
+        decided_at: None,
     }
 }
 

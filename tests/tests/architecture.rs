@@ -47,6 +47,9 @@ const PROCESSORS: &[&str] = &[
     "strategy",
     "notifier",
     "reporter",
+    "signal",
+    "rollout",
+    "backtest",
     "exchange-sim",
 ];
 
@@ -58,6 +61,11 @@ fn dependency_arrows_point_only_where_the_design_says() {
         "exchange-sim" => false,
         "feed" | "portfolio" => matches!(to, "nats" | "bus-schema" | "exchanges"),
         "risk" => matches!(to, "nats" | "bus-schema" | "ledger"),
+        "candles" => matches!(to, "nats" | "bus-schema" | "exchanges"),
+        // One decision code: the backtest runs what runs live.
+        "backtest" => {
+            matches!(to, "nats" | "bus-schema" | "exchanges" | "ledger" | "candles" | "signal" | "strategy" | "risk" | "executor")
+        }
         "gateway" => matches!(to, "nats" | "bus-schema" | "ledger" | "alerting"),
         "notifier" => matches!(to, "nats" | "bus-schema" | "alerting"),
         "executor" => matches!(to, "nats" | "bus-schema" | "ledger" | "exchanges"),

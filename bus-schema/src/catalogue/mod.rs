@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::actions::{Action, RestartCommand, RestartDone, RollbackCommand, ThresholdsCommand};
 use crate::alerts::Alert;
 use crate::audit::{AuditAnchor, AuditDamage, AuditVerified};
+use crate::backtests::{BacktestDone, BacktestJob, JobCancel, JobProgress};
+use crate::candles::{Candle, CandleHistory, MarketSnapshot};
 use crate::codec::{DecodeError, Kind, Message, decode_payload, encode};
 use crate::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use crate::market::{QuoteBatch, TickBatch};
@@ -17,7 +19,10 @@ use crate::orders::{Epoch, InstrumentFilters, OrderEvent, OrderIntent, Reconcili
 use crate::parked::Parked;
 use crate::portfolio::{Balances, PriceAnomaly};
 use crate::risk::{Timeout, Verdict};
+use crate::rollout::{CounterMove, RolloutChanged, RolloutCommand};
+use crate::signals::{Calibration, ModelInForce, Outcome, Score, ScoreAnswer, ScoreRequest};
 use crate::smoke::Smoke;
+use crate::strategies::StrategyRegistered;
 use crate::subject;
 use crate::telemetry::{ApiRequests, Call, FeedStatus, Heartbeat, Windows};
 
@@ -72,9 +77,9 @@ macro_rules! entry {
 #[must_use]
 pub fn entries() -> Vec<Entry> {
     use subject::{
-        ALERTS, ANOMALIES, BALANCES, BREAKER, CALLS, CANCELS, FEED, FEED_STATUS, HEARTBEATS, INSTRUMENTS, INTENTS, KILL_SWITCH,
-        LEDGER, LIMITS, MARKS, ORDER_EVENTS, ORDERS_EPOCH, PARKED, PARKED_ALL, QUOTES, RECONCILIATIONS, RESUME, RISK_EPOCH,
-        RISK_TIMEOUTS, STRATEGIES, TICKS, VERDICTS, WINDOWS,
+        ALERTS, ANOMALIES, BALANCES, BREAKER, CALLS, CANCELS, FEED, FEED_STATUS, HEARTBEATS, INSTRUMENTS, INTENTS, JOBS,
+        KILL_SWITCH, LEDGER, LIMITS, MARKS, ORDER_EVENTS, ORDERS_EPOCH, PARKED, PARKED_ALL, QUOTES, RECONCILIATIONS, RESUME,
+        RISK_EPOCH, RISK_TIMEOUTS, STRATEGIES, TICKS, VERDICTS, WINDOWS,
     };
     vec![
         entry!(
@@ -109,7 +114,7 @@ pub fn entries() -> Vec<Entry> {
             FEED,
             CALLS,
             "telemetry.calls.{exchange}",
-            &["feed", "portfolio", "executor"],
+            &["feed", "portfolio", "executor", "candles", "backtest"],
             call,
             "One call to an exchange, with latency and outcome."
         ),
@@ -173,7 +178,7 @@ pub fn entries() -> Vec<Entry> {
             LEDGER,
             INTENTS,
             "orders.intent.{order}",
-            &["gateway", "strategy"],
+            &["gateway", "strategy", "signal"],
             order_intent,
             "Somebody wants an order."
         ),
@@ -253,6 +258,152 @@ pub fn entries() -> Vec<Entry> {
             "Starts or stops a strategy."
         ),
         entry!(ResumeCommand, LEDGER, RESUME, "control.resume", &["operator", "gateway"], resume_command, "Lifts a halt."),
+        entry!(
+            Candle,
+            FEED,
+            subject::CANDLES,
+            "market.candles.{venue}.{symbol}.{timeframe}",
+            &["candles"],
+            candle,
+            "What was traded in one interval."
+        ),
+        entry!(
+            CandleHistory,
+            FEED,
+            subject::HISTORY,
+            "market.history.{venue}.{symbol}.{timeframe}",
+            &["candles"],
+            candle_history,
+            "Candles from before Spark listened."
+        ),
+        entry!(
+            MarketSnapshot,
+            FEED,
+            subject::SNAPSHOTS,
+            "market.snapshots.{venue}.{symbol}",
+            &["feed"],
+            market_snapshot,
+            "What a vendor says about a share."
+        ),
+        entry!(ModelInForce, LEDGER, subject::MODEL, "signals.model", &["signal"], model_in_force, "The model that scores."),
+        entry!(
+            Score,
+            LEDGER,
+            subject::SCORES,
+            "signals.score.{venue}.{symbol}.{timeframe}",
+            &["signal"],
+            score,
+            "What the model says about one candle."
+        ),
+        entry!(
+            ScoreRequest,
+            LEDGER,
+            subject::SCORE_REQUESTS,
+            "signals.request.{id}",
+            &["gateway"],
+            score_request,
+            "Somebody asks for a score."
+        ),
+        entry!(
+            ScoreAnswer,
+            LEDGER,
+            subject::SCORE_ANSWERS,
+            "signals.answer.{id}",
+            &["signal"],
+            score_answer,
+            "The score that was asked for."
+        ),
+        entry!(
+            Outcome,
+            LEDGER,
+            subject::OUTCOMES,
+            "signals.outcome.{venue}.{symbol}.{timeframe}",
+            &["signal"],
+            outcome,
+            "What the price did after a score."
+        ),
+        entry!(
+            Calibration,
+            LEDGER,
+            subject::CALIBRATIONS,
+            "signals.calibration.{venue}.{symbol}.{timeframe}",
+            &["signal"],
+            calibration,
+            "How far scores can be believed."
+        ),
+        entry!(
+            RolloutCommand,
+            LEDGER,
+            subject::ROLLOUT,
+            "control.rollout",
+            &["operator", "gateway"],
+            rollout_command,
+            "A person's word about the rollout."
+        ),
+        entry!(
+            RolloutChanged,
+            LEDGER,
+            subject::ROLLOUT_CHANGED,
+            "rollout.changed.{model_version}",
+            &["rollout"],
+            rollout_changed,
+            "Where a rollout stands."
+        ),
+        entry!(
+            Epoch,
+            LEDGER,
+            subject::ROLLOUT_EPOCH,
+            "rollout.epoch",
+            &["rollout"],
+            epoch,
+            "A new holder decides about rollouts."
+        ),
+        entry!(
+            CounterMove,
+            LEDGER,
+            subject::COUNTER_MOVES,
+            "control.countermove.{kind}",
+            &["operator", "guardrail"],
+            counter_move,
+            "What the guardrail does against a model that does badly."
+        ),
+        entry!(
+            StrategyRegistered,
+            LEDGER,
+            subject::REGISTRY,
+            "control.registry.{strategy}",
+            &["operator", "gateway"],
+            strategy_registered,
+            "A strategy as it is now."
+        ),
+        entry!(
+            BacktestJob,
+            JOBS,
+            subject::BACKTESTS,
+            "jobs.backtest.{id}",
+            &["operator", "gateway"],
+            backtest_job,
+            "A backtest to be done."
+        ),
+        entry!(JobProgress, FEED, subject::JOB_PROGRESS, "telemetry.jobs.{id}", &["backtest"], job_progress, "How far a job is."),
+        entry!(
+            JobCancel,
+            LEDGER,
+            subject::JOB_CANCELS,
+            "control.job.{id}",
+            &["operator", "gateway"],
+            job_cancel,
+            "Takes a job back."
+        ),
+        entry!(
+            BacktestDone,
+            LEDGER,
+            subject::BACKTESTS_DONE,
+            "audit.backtest.{id}",
+            &["backtest"],
+            backtest_done,
+            "What a backtest came to."
+        ),
         entry!(
             AuditAnchor,
             LEDGER,

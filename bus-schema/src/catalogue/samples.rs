@@ -10,6 +10,10 @@ use crate::actions::{
 };
 use crate::alerts::{Alert, AlertState, Severity};
 use crate::audit::{AuditAnchor, AuditDamage, AuditVerified, DamageKind};
+use crate::backtests::{
+    BacktestDone, BacktestJob, BacktestMetrics, DataSource, FillAt, JobCancel, JobProgress, JobState, WalkForward,
+};
+use crate::candles::{Candle, CandleHistory, CandleSource, MarketSnapshot, TimeFrame};
 use crate::control::{
     BreakerCommand, BreakerMode, CancelCommand, HaltScope, KillSwitch, LimitsCommand, LimitsSource, ResumeCommand,
     StrategyCommand,
@@ -26,7 +30,12 @@ use crate::orders::{
 use crate::parked::Parked;
 use crate::portfolio::{AnomalyState, AssetBalance, Balances, PollError, PriceAnomaly};
 use crate::risk::{Check, Guard, LimitOverride, Limits, MarkUsed, Timeout, Verdict};
+use crate::rollout::{
+    CounterMove, CounterMoveKind, Gate, GateState, Phase, PreviewOf, RolloutChanged, RolloutCommand, RolloutVerb, Stage,
+};
+use crate::signals::{Calibration, ModelId, ModelInForce, Outcome, Reliability, Score, ScoreAnswer, ScoreRequest};
 use crate::smoke::{Smoke, SmokeCheck};
+use crate::strategies::{StrategyKind, StrategyRegistered, StrategyStatus};
 use crate::telemetry::{ApiRequests, Call, FeedState, FeedStatus, Heartbeat, ProcessState, WindowValue, Windows};
 use crate::time::Timestamp;
 
@@ -283,6 +292,7 @@ pub(super) fn order_intent() -> OrderIntent {
         limit_price: Some(decimal("61840.00")),
         requested_at: at(0),
         reason: Some("fast average crossed above the slow one".into()),
+        decided_at: None,
     }
 }
 
@@ -594,5 +604,295 @@ pub(super) fn smoke() -> Smoke {
         uptime: Some(0.999),
         actor: "operator".to_owned(),
         at: at(0),
+    }
+}
+
+pub(super) fn candle() -> Candle {
+    Candle {
+        venue: Venue::Binance,
+        symbol: "BTCUSDT".to_owned(),
+        timeframe: TimeFrame::M1,
+        open_time: Timestamp::from_millis(1_723_161_240_000),
+        close_time: Timestamp::from_millis(1_723_161_300_000),
+        open: decimal("61837.63"),
+        high: decimal("61860.8"),
+        low: decimal("61830"),
+        close: decimal("61852.01"),
+        volume: decimal("12.40713"),
+        quote_volume: decimal("767301.5512"),
+        trades: 812,
+        revision: 1,
+        source: CandleSource::Ticks,
+        gap: false,
+        complete: true,
+        closed_at: at(44_700),
+    }
+}
+
+fn column(values: &[&str]) -> crate::decimal::DecimalColumn {
+    let mut column = crate::decimal::DecimalColumn::default();
+    for value in values {
+        column.push(fixed(value)).expect("samples fit one scale");
+    }
+    column
+}
+
+pub(super) fn candle_history() -> CandleHistory {
+    CandleHistory {
+        venue: Venue::Btcturk,
+        symbol: "BTCTRY".to_owned(),
+        timeframe: TimeFrame::H1,
+        open_time: vec![Timestamp::from_millis(1_723_154_400_000), Timestamp::from_millis(1_723_158_000_000)],
+        open: column(&["2051000", "2054100"]),
+        high: column(&["2055500", "2060000"]),
+        low: column(&["2049999", "2053000"]),
+        close: column(&["2054100", "2058333"]),
+        volume: column(&["3.21", "0"]),
+        fetched_at: at(0),
+    }
+}
+
+pub(super) fn market_snapshot() -> MarketSnapshot {
+    MarketSnapshot {
+        venue: Venue::Bist,
+        symbol: "THYAO".to_owned(),
+        last: decimal("291.25"),
+        bid: Some(decimal("291.25")),
+        ask: Some(decimal("291.5")),
+        open: Some(decimal("288")),
+        high: Some(decimal("292")),
+        low: Some(decimal("287.5")),
+        prev_close: Some(decimal("287.75")),
+        volume: decimal("18230411"),
+        turnover: Some(decimal("5290012345.25")),
+        status: "continuous".to_owned(),
+        occurred_at: at(-900_000),
+        received_at: at(0),
+        delay_minutes: 15,
+        provider: "demo".to_owned(),
+    }
+}
+
+fn model() -> ModelId {
+    ModelId {
+        feature_version: "v2.0".to_owned(),
+        model_version: "ml-fusion-1.2".to_owned(),
+        hash: "4f9f10b304cfe9b2b11fcb1387f694e18f08ea358c7e9f567434d3ad6cbd5443".to_owned(),
+    }
+}
+
+fn parts() -> BTreeMap<String, f64> {
+    BTreeMap::from([("macd".to_owned(), 0.5), ("rsi".to_owned(), -0.125), ("trend".to_owned(), 0.75)])
+}
+
+pub(super) fn model_in_force() -> ModelInForce {
+    ModelInForce { model: model(), weights: parts(), confid_floor: 0.55, horizon: 4, at: at(0) }
+}
+
+pub(super) fn score() -> Score {
+    Score {
+        model: model(),
+        venue: Venue::Binance,
+        symbol: "BTCUSDT".to_owned(),
+        timeframe: TimeFrame::M15,
+        open_time: Timestamp::from_millis(1_723_161_600_000),
+        close: decimal("61852.01"),
+        score: Some(0.375),
+        confid: Some(0.6875),
+        ml_bucket: Some("0.6-0.7".to_owned()),
+        ml_signal_parts: parts(),
+        side: Some(Side::Buy),
+        advisory: true,
+        reason: Some("the rollout is at its preview".to_owned()),
+        confid_floor: 0.55,
+        assigned: false,
+        decided_at: at(44_700),
+    }
+}
+
+pub(super) fn score_request() -> ScoreRequest {
+    ScoreRequest {
+        id: "7f3a".to_owned(),
+        venue: Venue::Binance,
+        symbol: "BTCUSDT".to_owned(),
+        timeframe: TimeFrame::M15,
+        open_time: Timestamp::from_millis(1_723_161_600_000),
+        features: BTreeMap::from([("c".to_owned(), Some(61_852.0)), ("v".to_owned(), None)]),
+        actor: "desk".to_owned(),
+        at: at(0),
+    }
+}
+
+pub(super) fn score_answer() -> ScoreAnswer {
+    ScoreAnswer { id: "7f3a".to_owned(), score: score() }
+}
+
+pub(super) fn outcome() -> Outcome {
+    Outcome {
+        model: model(),
+        venue: Venue::Binance,
+        symbol: "BTCUSDT".to_owned(),
+        timeframe: TimeFrame::M15,
+        open_time: Timestamp::from_millis(1_723_161_600_000),
+        score: 0.375,
+        confid: 0.6875,
+        ml_signal_parts: parts(),
+        assigned: true,
+        horizon: 4,
+        move_bps: 12.5,
+        hit: true,
+        at: at(3_600_000),
+    }
+}
+
+pub(super) fn calibration() -> Calibration {
+    let reliability = |bucket: &&str| Reliability { ml_bucket: (*bucket).to_owned(), count: 10, hits: 6, mean_confid: 0.5625 };
+    Calibration {
+        model: model(),
+        venue: Venue::Binance,
+        symbol: "BTCUSDT".to_owned(),
+        timeframe: TimeFrame::M15,
+        samples: 50,
+        reliability: crate::signals::BUCKETS.iter().map(reliability).collect(),
+        brier: Some(0.21875),
+        correlation: BTreeMap::from([("rsi".to_owned(), 0.125)]),
+        drift_psi: Some(0.0625),
+        confid_median: Some(0.625),
+        low_confidence_since: None,
+        at: at(0),
+    }
+}
+
+pub(super) fn rollout_command() -> RolloutCommand {
+    RolloutCommand {
+        verb: RolloutVerb::Start,
+        model: Some(model()),
+        revision: Some(3),
+        actor: "operator".to_owned(),
+        reason: "two weeks of good calibration".to_owned(),
+        at: at(0),
+    }
+}
+
+pub(super) fn rollout_changed() -> RolloutChanged {
+    RolloutChanged {
+        revision: 4,
+        model: model(),
+        stage: Stage::Tenth,
+        phase: Phase::Running,
+        stage_since: at(-600_000),
+        held_ms: 600_000,
+        hold_ms: 3_600_000,
+        preview: PreviewOf { venue: Venue::Binance, symbol: "BTCUSDT".to_owned(), timeframe: TimeFrame::M15 },
+        gates: vec![Gate {
+            name: "hit_rate".to_owned(),
+            state: GateState::Inconclusive,
+            value: Some(0.625),
+            baseline: Some(0.5),
+            threshold: 0.45,
+            samples: 8,
+            samples_min: 30,
+        }],
+        last_good: Stage::Preview,
+        summary: "10 %: 1 of 5 gates has too few samples".to_owned(),
+        actor: "rollout".to_owned(),
+        command: Some(4_711),
+        refusal: None,
+        at: at(0),
+    }
+}
+
+pub(super) fn counter_move() -> CounterMove {
+    CounterMove {
+        kind: CounterMoveKind::ConfidenceFloor,
+        on: true,
+        revision: 1,
+        actor: "guardrail".to_owned(),
+        reason: "the median confidence is 0.44".to_owned(),
+        evidence: Vec::new(),
+        at: at(0),
+    }
+}
+
+pub(super) fn strategy_registered() -> StrategyRegistered {
+    StrategyRegistered {
+        name: "cross".to_owned(),
+        revision: 2,
+        kind: StrategyKind::SmaCross,
+        params: BTreeMap::from([("fast".to_owned(), "10".to_owned()), ("slow".to_owned(), "30".to_owned())]),
+        exchange: Venue::Binance,
+        symbol: "BTCUSDT".to_owned(),
+        timeframe: Some(TimeFrame::M1),
+        quantity: Some(decimal("0.001")),
+        cash: None,
+        status: StrategyStatus::Backtested,
+        backtest: Some("bt-7f3a".to_owned()),
+        actor: "operator".to_owned(),
+        reason: "a first try".to_owned(),
+        at: at(0),
+    }
+}
+
+pub(super) fn backtest_job() -> BacktestJob {
+    BacktestJob {
+        id: "bt-7f3a".to_owned(),
+        strategy: Some("cross".to_owned()),
+        kind: StrategyKind::SmaCross,
+        params: BTreeMap::from([("fast".to_owned(), "10".to_owned())]),
+        sweep: BTreeMap::from([("slow".to_owned(), vec!["20".to_owned(), "30".to_owned()])]),
+        walk_forward: Some(WalkForward { train_bars: 500, test_bars: 100 }),
+        venue: Venue::Binance,
+        symbol: "BTCUSDT".to_owned(),
+        timeframe: Some(TimeFrame::H1),
+        data: DataSource::Feed { from: None, to: Some(at(0)) },
+        cash: decimal("10000"),
+        commission_pct: decimal("0.1"),
+        fill_at: FillAt::Close,
+        limits: None,
+        actor: "operator".to_owned(),
+        reason: "is it any good".to_owned(),
+        at: at(0),
+    }
+}
+
+pub(super) fn job_progress() -> JobProgress {
+    JobProgress {
+        id: "bt-7f3a".to_owned(),
+        state: JobState::Running,
+        done: 1_000,
+        total: 2_936,
+        attempt: 1,
+        worker: "4711-1".to_owned(),
+        at: at(250),
+    }
+}
+
+pub(super) fn job_cancel() -> JobCancel {
+    JobCancel { id: "bt-7f3a".to_owned(), actor: "operator".to_owned(), reason: "wrong file".to_owned(), at: at(300) }
+}
+
+pub(super) fn backtest_done() -> BacktestDone {
+    BacktestDone {
+        id: "bt-7f3a".to_owned(),
+        state: JobState::Done,
+        strategy: Some("cross".to_owned()),
+        kind: StrategyKind::SmaCross,
+        params: BTreeMap::from([("fast".to_owned(), "10".to_owned()), ("slow".to_owned(), "30".to_owned())]),
+        metrics: Some(BacktestMetrics {
+            total_return_pct: 3.25,
+            sharpe: Some(1.125),
+            max_drawdown_pct: 4.5,
+            win_rate_pct: Some(50.0),
+            profit_factor: Some(1.5),
+            trades: 40,
+            refused: 0,
+            bars: 1_468,
+            final_equity: decimal("10325"),
+        }),
+        trades_hash: Some("4f9f10b304cfe9b2b11fcb1387f694e18f08ea358c7e9f567434d3ad6cbd5443".to_owned()),
+        data_hash: None,
+        error: None,
+        attempts: 1,
+        at: at(900),
     }
 }

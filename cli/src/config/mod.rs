@@ -31,6 +31,9 @@ pub const SECTIONS: &[&str] = &[
     "strategy",
     "notifier",
     "reporter",
+    "signal",
+    "rollout",
+    "backtest",
     "gateway",
     "exchange-sim",
     "nats",
@@ -166,6 +169,12 @@ pub struct Config {
     pub notifier: spark_notifier::Config,
     /// `[reporter]`.
     pub reporter: spark_reporter::Config,
+    /// `[signal]`.
+    pub signal: spark_signal::Config,
+    /// `[rollout]`.
+    pub rollout: spark_rollout::Config,
+    /// `[backtest]`.
+    pub backtest: spark_backtest::Config,
     /// `[candles]`.
     pub candles: spark_candles::Config,
     /// `[strategy]`.
@@ -210,6 +219,9 @@ impl Config {
             executor: check.section("executor", spark_executor::Config::validate),
             notifier: check.section("notifier", spark_notifier::Config::validate),
             reporter: check.section("reporter", spark_reporter::Config::validate),
+            signal: check.section("signal", spark_signal::Config::validate),
+            rollout: check.section("rollout", spark_rollout::Config::validate),
+            backtest: check.section("backtest", spark_backtest::Config::validate),
             candles: check.section("candles", spark_candles::Config::validate),
             strategy: check.section("strategy", spark_strategy::Config::validate),
             gateway: check.section("gateway", spark_gateway::Config::validate),
@@ -246,6 +258,9 @@ impl Config {
         add("executor", serde_json::to_value(&self.executor));
         add("notifier", serde_json::to_value(&self.notifier));
         add("reporter", serde_json::to_value(&self.reporter));
+        add("signal", serde_json::to_value(&self.signal));
+        add("rollout", serde_json::to_value(&self.rollout));
+        add("backtest", serde_json::to_value(&self.backtest));
         add("candles", serde_json::to_value(&self.candles));
         add("strategy", serde_json::to_value(&self.strategy));
         add("gateway", serde_json::to_value(&self.gateway));

@@ -1,6 +1,7 @@
 //! Commands for the person at the keyboard: looking and acting.
 
 pub mod audit;
+pub mod backtest;
 pub mod breaker;
 pub mod commands;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod orders;
 pub mod parked;
 pub mod report;
 pub mod restart;
+pub mod rollout;
 pub mod rules;
 pub mod runbook;
 pub mod schema;

@@ -2,6 +2,7 @@
 
 mod acting;
 mod orders;
+mod signals;
 
 use spark_bus_schema::actions::{Action, RestartCommand, RestartDone, RollbackCommand, ThresholdsCommand};
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
@@ -103,7 +104,7 @@ fn acting(delivery: &Delivery, kind: Kind) -> Option<Result<Told, DecodeError>> 
             let style = |smoke: &Smoke| Some(if smoke.pass { Style::Green } else { Style::Red });
             delivery.decode().map(|smoke| (acting::smoke(&smoke), style(&smoke)))
         }
-        _ => return None,
+        _ => return signals::known(delivery, kind),
     })
 }
 

@@ -40,6 +40,12 @@ pub enum Process {
     Notifier,
     /// History, checks, reports.
     Reporter,
+    /// Scores of candles.
+    Signal,
+    /// Stages of a model.
+    Rollout,
+    /// Backtests.
+    Backtest,
     /// HTTP out.
     Gateway,
     /// Simulated exchanges.
@@ -72,6 +78,9 @@ impl Process {
             Self::Strategy => "strategy",
             Self::Notifier => "notifier",
             Self::Reporter => "reporter",
+            Self::Signal => "signal",
+            Self::Rollout => "rollout",
+            Self::Backtest => "backtest",
             Self::Gateway => "gateway",
             Self::ExchangeSim => "exchange-sim",
         }
@@ -156,6 +165,9 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Candles => as_task(async move { spark_candles::run(service, config.candles, &instruments).await }).await,
         Process::Notifier => as_task(spark_notifier::run(service, config.notifier)).await,
         Process::Reporter => as_task(spark_reporter::run(service, config.reporter)).await,
+        Process::Signal => as_task(spark_signal::run(service, config.signal)).await,
+        Process::Rollout => as_task(spark_rollout::run(service, config.rollout)).await,
+        Process::Backtest => as_task(spark_backtest::run(service, config.backtest)).await,
         Process::Strategy => as_task(spark_strategy::run(service, config.strategy)).await,
         // Its database stays on the thread that opened it, and nobody waits for the auditor.
         Process::Auditor => spark_auditor::run(service, config.auditor).await.map_err(|error| failed(&error)),

@@ -19,6 +19,9 @@ pub const START_ORDER: &[Process] = wiring::PROCESSES;
 /// The order in which they stop: sources first, so that what they brought in is still decided on; the broker last.
 pub const STOP_ORDER: &[&str] = &[
     "strategy",
+    "signal",
+    "rollout",
+    "backtest",
     "feed",
     "portfolio",
     "risk",

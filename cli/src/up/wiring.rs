@@ -23,6 +23,9 @@ pub const PROCESSES: &[Process] = &[
     Process::Notifier,
     Process::Reporter,
     Process::Executor,
+    Process::Signal,
+    Process::Rollout,
+    Process::Backtest,
     Process::Guardrail,
     Process::Gateway,
     Process::Portfolio,
@@ -53,7 +56,14 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
         Process::Executor => executor(plan),
-        Process::Guardrail | Process::Auditor | Process::Risk | Process::Candles | Process::Strategy => Vec::new(),
+        Process::Guardrail
+        | Process::Auditor
+        | Process::Risk
+        | Process::Candles
+        | Process::Strategy
+        | Process::Signal
+        | Process::Rollout
+        | Process::Backtest => Vec::new(),
         Process::Notifier => address(plan, config, "notifier", "external_url"),
         Process::Reporter => address(plan, config, "reporter", "gateway_url"),
         Process::Gateway => gateway(plan, config),
@@ -268,6 +278,9 @@ mod tests {
                 "notifier",
                 "reporter",
                 "executor",
+                "signal",
+                "rollout",
+                "backtest",
                 "guardrail",
                 "portfolio",
                 "feed",

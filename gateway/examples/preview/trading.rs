@@ -65,6 +65,7 @@ impl Preview {
             limit_price: is_limit.then(|| number(price)),
             requested_at: at,
             reason: None,
+            decided_at: None,
         };
         events.push(self.ledger(&intent, Record::Intent));
         let guard = if self.killed && count > 36 {

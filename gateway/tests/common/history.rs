@@ -108,6 +108,7 @@ impl History {
             limit_price: Some(Decimal::new(6_001_025, 2)),
             requested_at: moment(self.sequence),
             reason: None,
+            decided_at: None,
         };
         self.waiting.push((intent.clone(), self.sequence));
         told(subject::intent(&intent.order), OrderIntent::KIND, encode(&intent))
@@ -245,6 +246,7 @@ pub fn by_hand(key: &str, sequence: u64) -> [Told; 2] {
         limit_price: Some(Decimal::new(6_183_762, 2)),
         requested_at: moment(sequence),
         reason: None,
+        decided_at: None,
     };
     let verdict = approval(intent.clone(), sequence);
     [

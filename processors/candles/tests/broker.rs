@@ -86,6 +86,7 @@ impl World {
             limit_price: None,
             requested_at: now(),
             reason: None,
+            decided_at: None,
         };
         self.gateway.publish(&subject::intent(&intent.order), &intent, Meta::default()).await.unwrap()
     }

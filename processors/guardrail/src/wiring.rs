@@ -256,7 +256,7 @@ mod tests {
             "spark_guardrail_restarts_total 0",
             "spark_guardrail_rollbacks_total 0",
             "spark_alerts_firing{alertname=\"WSStaleness\",severity=\"warning\"} 2",
-            "spark_alerts_firing{alertname=\"SparkUpMissing\",severity=\"critical\"} 9",
+            "spark_alerts_firing{alertname=\"SparkUpMissing\",severity=\"critical\"} 12",
             "spark_alerts_firing{alertname=\"ExchangeDown\",severity=\"critical\"} 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -176,6 +176,7 @@ impl Trader {
             limit_price: None,
             requested_at: boundary,
             reason: Some(wish.reason),
+            decided_at: None,
         };
         self.asking = Some(intent.order.clone());
         Some(intent)

@@ -59,6 +59,7 @@ async fn verdict(system: &System, strategy: &str, key: &str) -> Verdict {
         limit_price: None,
         requested_at: Timestamp::from_millis(1),
         reason: None,
+        decided_at: None,
     };
     let on = subject::intent(&intent.order);
     let mut writer = SubjectWriter::at(bus.clone(), LEDGER, on.clone(), 0);

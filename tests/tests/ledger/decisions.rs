@@ -66,6 +66,7 @@ fn intent(number: u32) -> OrderIntent {
         limit_price: None,
         requested_at: Timestamp::from_millis(1),
         reason: None,
+        decided_at: None,
     }
 }
 

@@ -68,6 +68,7 @@ fn intent(strategy: &str, key: &str, market: usize, side: Side, quantity: Decima
         limit_price: limit,
         requested_at: Timestamp::from_millis(1),
         reason: None,
+        decided_at: None,
     }
 }
 

@@ -133,6 +133,7 @@ fn intent(headers: &HeaderMap, body: &Bytes) -> Result<OrderIntent, Problem> {
         limit_price: asked.price.map(|price| price.0),
         requested_at: spark_nats::now(),
         reason,
+        decided_at: None,
     };
     intent.validate().map_err(|what| {
         let (field, detail) = what.split_once(": ").unwrap_or(("order", &what));

@@ -33,6 +33,7 @@ fn intent(key: &str) -> OrderIntent {
         limit_price: None,
         requested_at: at(0),
         reason: None,
+        decided_at: None,
     }
 }
 

@@ -38,6 +38,7 @@ fn intent(key: &str, of: (Venue, &str)) -> OrderIntent {
         limit_price: None,
         requested_at: at(0),
         reason: None,
+        decided_at: None,
     }
 }
 

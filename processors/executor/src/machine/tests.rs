@@ -46,6 +46,7 @@ pub(super) fn verdict(key: &str, side: Side, order_type: OrderType, tif: TimeInF
         limit_price: price.map(d),
         requested_at: ms(0),
         reason: None,
+        decided_at: None,
     };
     Verdict {
         order,

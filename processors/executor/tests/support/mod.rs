@@ -157,6 +157,7 @@ impl Wish {
             limit_price: self.price.map(d),
             requested_at: at,
             reason: None,
+            decided_at: None,
         };
         Verdict {
             order,

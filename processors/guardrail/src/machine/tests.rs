@@ -270,7 +270,19 @@ fn a_process_is_missed_unless_it_said_goodbye() {
         (1_000, beat("exchange-sim", ProcessState::Stopping)),
         (1_000, beat("feed", ProcessState::Stopping)),
     ];
-    let others = ["auditor", "candles", "executor", "gateway", "notifier", "portfolio", "reporter", "risk"];
+    let others = [
+        "auditor",
+        "backtest",
+        "candles",
+        "executor",
+        "gateway",
+        "notifier",
+        "portfolio",
+        "reporter",
+        "risk",
+        "rollout",
+        "signal",
+    ];
     timeline.extend([4_000, 7_000].into_iter().flat_map(|at| others.map(|name| (at, beat(name, ProcessState::Running)))));
     check("process_missing", timeline, 9_000, &[(5_100, "feed", Firing, WARNING)]);
     check("process_missing", vec![(0, beat("feed", ProcessState::Running))], 5_000, &[]);

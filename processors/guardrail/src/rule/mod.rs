@@ -34,6 +34,7 @@ pub const BUILTIN_NAME: &str = "guardrail.toml (built in)";
 /// acts.
 pub const PROCESSES: &[&str] = &[
     "auditor",
+    "backtest",
     "candles",
     "exchange-sim",
     "executor",
@@ -43,6 +44,8 @@ pub const PROCESSES: &[&str] = &[
     "portfolio",
     "reporter",
     "risk",
+    "rollout",
+    "signal",
     "strategy",
 ];
 

@@ -230,6 +230,7 @@ impl World {
             limit_price,
             requested_at: self.now,
             reason: None,
+            decided_at: None,
         }
     }
 
