@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod mean_reversion;
+pub mod rule;
 pub mod trader;
 pub mod wiring;
 
