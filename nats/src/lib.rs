@@ -1,7 +1,7 @@
 //! The only crate that knows the broker: connection, topology, permissions, publishing, following, the run loop,
 //! checkpoints, parking and the server's launcher. It refuses to know what a message means.
 //!
-//! Read in this order: [`delivery`], [`bus`], [`writer`], [`follower`] (how messages come and go), [`machine`] (what a
+//! Read in this order: [`delivery`], [`bus`], [`writer`], [`follower`], [`queue`], [`pages`] (how messages come and go), [`machine`] (what a
 //! decision is), [`run`] (the one loop), [`lease`] and `decider` (the loop of the only decider), [`service`] (what every process gets), then [`server`], [`identities`] and
 //! [`topology`] (how the broker itself is set up), [`watch`] (what it says about itself).
 
@@ -16,8 +16,10 @@ pub mod lease;
 pub mod listen;
 pub mod machine;
 mod newest;
+pub mod pages;
 pub mod park;
 pub mod permissions;
+pub mod queue;
 mod replay;
 pub mod resume;
 pub mod run;
@@ -37,6 +39,7 @@ pub use lease::Lease;
 pub use listen::{Heard, Listener};
 pub use machine::{Effects, Input, Machine, Reject};
 pub use park::park;
+pub use queue::{Queue, Task};
 pub use resume::Resume;
 pub use run::run_machine;
 pub use service::{Service, Status};

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use spark_bus_schema::subject;
 
 use crate::bus::inbox_prefix;
-use crate::lease;
+use crate::{lease, topology};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +32,9 @@ pub struct User {
     /// Streams whose readers it may see: names and figures of every consumer, no message.
     #[serde(default)]
     pub watch: Vec<String>,
+    /// Subjects it may hear as they pass by, besides the wish that it be restarted.
+    #[serde(default)]
+    pub listen: Vec<String>,
     /// Whether it runs under a lease: key `<name>` of the bucket `leases`.
     #[serde(default)]
     pub lease: bool,
@@ -68,6 +71,10 @@ impl User {
                 format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}"),
                 format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
             ]);
+            if topology::is_work_queue(stream) {
+                // nats-server 2.15 knows two forms: this one, and one with domain and account in front (ADR-15).
+                allow.extend([format!("$JS.ACK.{stream}.{consumer}.>"), format!("$JS.ACK.*.*.{stream}.{consumer}.>")]);
+            }
         }
         for stream in &self.read {
             allow.extend([
@@ -112,10 +119,11 @@ impl User {
         allow
     }
 
-    /// The only subjects it may subscribe to: answers to its own requests, and the wish that it be restarted.
+    /// The only subjects it may subscribe to: answers to its own requests, the wish that it be restarted, what it listens to.
     #[must_use]
     pub fn subscribe_allow(&self) -> Vec<String> {
-        vec![format!("{}.>", inbox_prefix(&self.name)), subject::restart(&self.name)]
+        let own = [format!("{}.>", inbox_prefix(&self.name)), subject::restart(&self.name)];
+        own.into_iter().chain(self.listen.iter().cloned()).collect()
     }
 }
 

@@ -169,6 +169,12 @@ pub fn stream_of(subject_name: &str) -> Option<&'static str> {
     stream_names().find(|name| *name == declared.name)
 }
 
+/// Whether a message of this stream is gone once one reader has finished it.
+#[must_use]
+pub fn is_work_queue(stream: &str) -> bool {
+    DECLARED.stream.iter().any(|declared| declared.name == stream && declared.work_queue)
+}
+
 /// The declared streams.
 pub fn stream_names() -> impl Iterator<Item = &'static str> {
     DECLARED.stream.iter().map(|stream| stream.name.as_str())
