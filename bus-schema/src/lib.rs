@@ -24,6 +24,7 @@ pub mod portfolio;
 pub mod risk;
 pub mod rollout;
 pub mod schema;
+pub mod session;
 pub mod signals;
 pub mod smoke;
 pub mod strategies;
