@@ -78,9 +78,9 @@ pub struct Score {
     pub close: Decimal,
     /// -1 (falls for certain) to 1 (rises for certain); none when there is no score.
     pub score: Option<f64>,
-    /// How sure of the direction, 0.5 to 1; none when there is no score.
+    /// How sure of the direction, 0 to 1; none when there is no score.
     pub confid: Option<f64>,
-    /// Of [`BUCKETS`]; none when there is no score.
+    /// Of [`BUCKETS`]; none when there is no score, or less confidence than the lowest.
     pub ml_bucket: Option<String>,
     /// What each part said, -1 to 1, by its name: `rsi`, `macd`, `trend`.
     pub ml_signal_parts: BTreeMap<String, f64>,
@@ -111,7 +111,7 @@ impl Message for Score {
             _ => Ok(()),
         };
         within("score", self.score, -1.0, 1.0)?;
-        within("confid", self.confid, 0.5, 1.0)?;
+        within("confid", self.confid, 0.0, 1.0)?;
         for (part, value) in &self.ml_signal_parts {
             within(part, Some(*value), -1.0, 1.0)?;
         }

@@ -34,12 +34,14 @@ pub struct Config {
     pub restart: action::config::Restart,
     /// The way back when restarts do not help.
     pub rollback: action::config::Rollback,
+    /// What it does by itself against a model or an exchange that does badly; what is not written is as it ships.
+    pub counter_moves: action::moves::CounterMoves,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let Policy { dry_run, calm, restart, rollback } = Policy::default();
-        Self { rules: None, dry_run, calm: Span(calm), restart, rollback }
+        let Policy { dry_run, calm, restart, rollback, counter_moves } = Policy::default();
+        Self { rules: None, dry_run, calm: Span(calm), restart, rollback, counter_moves }
     }
 }
 
@@ -55,13 +57,24 @@ impl Config {
     /// Every mistake in what is to be done about criticals, each as `key = value: what is wrong; what would be right`.
     #[must_use]
     pub fn validate_actions(&self) -> Vec<String> {
-        self.policy().problems()
+        let mut problems = self.policy().problems();
+        if let Ok(rules) = self.load() {
+            let known: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
+            problems.extend(action::moves::problems(&self.counter_moves, &known));
+        }
+        problems
     }
 
     /// What may be done about criticals.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        Policy { dry_run: self.dry_run, calm: self.calm.0, restart: self.restart.clone(), rollback: self.rollback.clone() }
+        Policy {
+            dry_run: self.dry_run,
+            calm: self.calm.0,
+            restart: self.restart.clone(),
+            rollback: self.rollback.clone(),
+            counter_moves: self.counter_moves.clone(),
+        }
     }
 
     /// Reads the rules.

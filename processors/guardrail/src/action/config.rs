@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::moves::CounterMoves;
 use crate::rule::text::span;
 use crate::rule::{PROCESSES, duration};
 
@@ -119,6 +120,8 @@ pub struct Policy {
     pub restart: Restart,
     /// Rollbacks.
     pub rollback: Rollback,
+    /// Counter-moves, as far as they are not as they ship.
+    pub counter_moves: CounterMoves,
 }
 
 /// Until no critical has fired for so long it is the same episode: a value that flaps does not earn a second rollback.
@@ -126,7 +129,13 @@ pub const CALM: Span = Span::secs(5 * 60);
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { dry_run: false, calm: CALM.0, restart: Restart::default(), rollback: Rollback::default() }
+        Self {
+            dry_run: false,
+            calm: CALM.0,
+            restart: Restart::default(),
+            rollback: Rollback::default(),
+            counter_moves: CounterMoves::new(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use spark_bus_schema::{Timestamp, subject};
 use spark_nats::Effects;
 
 pub mod config;
+pub mod moves;
 mod restart;
 mod rollback;
 mod state;
@@ -21,6 +22,7 @@ mod tests;
 mod told;
 
 pub use config::Policy;
+pub use moves::Firing;
 pub use state::State;
 pub use told::Told;
 

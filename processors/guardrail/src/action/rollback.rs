@@ -3,11 +3,12 @@
 
 use spark_bus_schema::actions::{ActionStage, HealthCheck, RollbackCommand, RollbackStep};
 use spark_bus_schema::control::{KillSwitch, LimitsCommand, LimitsSource, StrategyCommand};
+use spark_bus_schema::rollout::Phase;
 use spark_bus_schema::{Timestamp, subject};
 use spark_nats::Effects;
 
 use super::config::Span;
-use super::state::{Done, FORGOTTEN_AFTER, State, Stretch};
+use super::state::{Done, FORGOTTEN_AFTER, Rollout, State, Stretch};
 use super::{ACTOR, Actions, Critical, evidence, independent, names};
 
 impl Actions {
@@ -190,7 +191,12 @@ fn in_force(step: &RollbackStep, state: &State) -> Vec<HealthCheck> {
             let is_off = |name: &String| state.strategies.get(name).is_some_and(|strategy| !strategy.runs);
             strategies.iter().map(|name| check(&format!("strategy {name}"), is_off(name), "stopped", unseen)).collect()
         }
-        RollbackStep::RolloutBack => vec![],
+        RollbackStep::RolloutBack => {
+            let is_back = |rollout: &Rollout| matches!(rollout.phase, Phase::Idle | Phase::RolledBack);
+            let still = |rollout: &Rollout| format!("still at stage {}", rollout.stage);
+            let rollout = state.rollout.as_ref();
+            rollout.map(|rollout| check("rollout", is_back(rollout), "rolled back", &still(rollout))).into_iter().collect()
+        }
         RollbackStep::ConfigurationBack { limits, .. } => {
             let is_back = state.limits.as_ref().is_some_and(|now| now.limits == **limits);
             vec![check("limits", is_back, "those known to be good are in force", unseen)]

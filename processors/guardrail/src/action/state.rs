@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::actions::RollbackStep;
 use spark_bus_schema::risk::Limits;
+use spark_bus_schema::rollout::{CounterMoveKind, Phase, Stage};
+
+use super::moves::Standing;
 
 /// Strategies that are remembered; further ones are not switched off by a rollback.
 pub const STRATEGIES_MAX: usize = 256;
@@ -44,6 +47,23 @@ pub struct State {
     pub(super) strategies: BTreeMap<String, Strategy>,
     /// When each process was last heard of.
     pub(super) heard: BTreeMap<String, Timestamp>,
+    /// Counter-moves, by kind.
+    #[serde(default)]
+    pub(super) moves: BTreeMap<CounterMoveKind, Standing>,
+    /// The rollout, as far as one was heard of.
+    #[serde(default)]
+    pub(super) rollout: Option<Rollout>,
+}
+
+/// Where the rollout was last said to stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// What happens in its stage.
+    pub phase: Phase,
+    /// How far it is.
+    pub stage: Stage,
+    /// When that was said.
+    pub at: Timestamp,
 }
 
 /// From the first critical until none has fired for a while.

@@ -5,10 +5,11 @@ use spark_bus_schema::actions::{
 };
 use spark_bus_schema::control::{KillSwitch, LimitsCommand, StrategyCommand};
 use spark_bus_schema::orders::MANUAL;
+use spark_bus_schema::rollout::{CounterMove, RolloutChanged};
 use spark_bus_schema::{Timestamp, risk::Limits};
 use spark_nats::Effects;
 
-use super::state::{Done, Episode, Flight, Found, InForce, number_of};
+use super::state::{Done, Episode, Flight, Found, InForce, Rollout, number_of};
 use super::{ACTOR, Actions};
 
 /// One message of the LEDGER that concerns what is done.
@@ -43,6 +44,10 @@ pub enum Told {
     KillSwitch(KillSwitch),
     /// A strategy starts or stops.
     Strategy(StrategyCommand),
+    /// A counter-move was made or taken back.
+    CounterMove(CounterMove),
+    /// A rollout stands somewhere.
+    Rollout(Box<RolloutChanged>),
     /// A strategy wants an order.
     Intent {
         /// Its name.
@@ -73,7 +78,10 @@ impl Actions {
                     let _ = self.state.strategy(strategy);
                 }
             }
-            Told::Rollback { .. } => {}
+            Told::Rollout(changed) => {
+                self.state.rollout = Some(Rollout { phase: changed.phase, stage: changed.stage, at });
+            }
+            Told::Rollback { .. } | Told::CounterMove(_) => {}
         }
     }
 
@@ -102,6 +110,7 @@ impl Actions {
                 }
                 Told::Rollback { revision, command } => self.seed_rollback(at, *revision, command),
                 Told::Restart { .. } | Told::Restarted(_) | Told::Intent { .. } => {}
+                Told::CounterMove(command) if command.actor == ACTOR => self.seed_move(command),
                 other => self.learn(at, other, &mut Effects::default()),
             }
         }

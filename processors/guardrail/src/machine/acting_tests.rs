@@ -154,9 +154,9 @@ fn a_state_of_a_build_that_did_not_act_is_continued() {
     before.apply(at(0), beat("feed", 0, ProcessState::Running), &mut out).unwrap();
     let mut bytes = before.save();
     // Its layout ended before the thresholds and what was done.
-    let added = rmp_serde::to_vec(&(Thresholds::default(), None::<u8>)).unwrap().len() - 1;
+    let added = rmp_serde::to_vec(&(Thresholds::default(), None::<u8>, super::scores::Scores::default())).unwrap().len() - 1;
     bytes.truncate(bytes.len() - added);
-    assert_eq!(bytes[0], 0x9a);
+    assert_eq!(bytes[0], 0x9b);
     bytes[0] = 0x98;
     let mut after = guardrail();
     after.load(&bytes).unwrap();

@@ -1,11 +1,14 @@
 //! What can happen, and how it is told from bytes.
 
 use spark_bus_schema::actions::{RestartCommand, RestartDone, ThresholdsCommand};
+use spark_bus_schema::candles::Candle;
 use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
 use spark_bus_schema::orders::OrderIntent;
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::{Balances, PriceAnomaly};
+use spark_bus_schema::rollout::{CounterMove, RolloutChanged};
+use spark_bus_schema::signals::Score;
 use spark_bus_schema::telemetry::{ApiRequests, Call, FeedStatus, Heartbeat};
 use spark_bus_schema::{DecodeError, Kind, Message, decode, subject};
 
@@ -26,6 +29,10 @@ pub enum Event {
     Feed(FeedStatus),
     /// A poll of balances.
     Balances(Balances),
+    /// A candle is over.
+    Candle(Candle),
+    /// The model says something about a candle.
+    Score(Box<Score>),
     /// A price that moved too far.
     Anomaly(PriceAnomaly),
     /// What was answered over HTTP.
@@ -73,6 +80,14 @@ impl Event {
             let anomaly: PriceAnomaly = decode(kind, payload)?;
             agree(PriceAnomaly::KIND, subject, &subject::anomaly(anomaly.exchange))?;
             Ok(Self::Anomaly(anomaly))
+        } else if is(subject::CANDLES) {
+            let candle: Candle = decode(kind, payload)?;
+            agree(Candle::KIND, subject, &subject::candle(candle.venue, &candle.symbol, candle.timeframe))?;
+            Ok(Self::Candle(candle))
+        } else if is(subject::SCORES) {
+            let score: Score = decode(kind, payload)?;
+            agree(Score::KIND, subject, &subject::score(score.venue, &score.symbol, score.timeframe))?;
+            Ok(Self::Score(Box::new(score)))
         } else if is(subject::API_REQUESTS) {
             let api: ApiRequests = decode(kind, payload)?;
             agree(ApiRequests::KIND, subject, &subject::api_requests(&api.service))?;
@@ -122,6 +137,14 @@ fn told(subject: &str, sequence: u64, kind: Option<&str>, payload: &[u8]) -> Res
         let command: StrategyCommand = decode(kind, payload)?;
         agree(StrategyCommand::KIND, subject, &subject::strategy(&command.strategy))?;
         Ok(Told::Strategy(command))
+    } else if is(subject::COUNTER_MOVES) {
+        let command: CounterMove = decode(kind, payload)?;
+        agree(CounterMove::KIND, subject, &subject::counter_move(command.kind))?;
+        Ok(Told::CounterMove(command))
+    } else if is(subject::ROLLOUT_CHANGED) {
+        let changed: RolloutChanged = decode(kind, payload)?;
+        agree(RolloutChanged::KIND, subject, &subject::rollout_changed(&changed.model.model_version))?;
+        Ok(Told::Rollout(Box::new(changed)))
     } else {
         let what = format!("subject {subject} is none that the guardrail reads");
         Err(DecodeError::Invalid { kind: Parked::KIND, what })

@@ -4,6 +4,8 @@ use spark_bus_schema::actions::ThresholdsCommand;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::Balances;
+use spark_bus_schema::rollout::CounterMoveKind;
+use spark_bus_schema::signals::Score;
 use spark_bus_schema::telemetry::{ApiRequests, Call, FeedState, FeedStatus, Heartbeat, ProcessState, REFRESH};
 use spark_bus_schema::{Timestamp, Venue};
 use spark_nats::{Effects, Reject};
@@ -41,6 +43,8 @@ impl Guardrail {
                 let held = exchange.prices_held();
                 self.level(at, m::HELD_PRICES, anomaly.exchange, held, out);
             }
+            Event::Candle(candle) => self.scores.candle(at, &candle),
+            Event::Score(score) => self.score(at, &score, out),
             Event::Api(api) => self.api(at, &api, out)?,
             Event::Thresholds(sequence, command) => self.change_thresholds(sequence, &command)?,
             Event::Parked(parked) => self.parked(at, &parked, out)?,
@@ -204,6 +208,23 @@ impl Guardrail {
         Ok(())
     }
 
+    fn score(&mut self, at: Timestamp, score: &Score, out: &mut Effects) {
+        self.scores.score(score);
+        let labels =
+            [("venue", score.venue.as_str()), ("symbol", score.symbol.as_str()), ("timeframe", score.timeframe.as_str())];
+        let latency = at.as_nanos().saturating_sub(score.decided_at.as_nanos()) / 1_000;
+        self.one(at, m::SCORE_LATENCY, &labels, Sample::Value(latency), out);
+        self.one(at, m::SCORES, &labels, Sample::Events(1), out);
+        let is_off = self.actions.as_ref().is_some_and(|actions| actions.is_countered(CounterMoveKind::ScoringOff));
+        if !is_off {
+            self.one(at, m::SCORE_FAILURES, &labels, Sample::Outcome { failed: score.score.is_none() }, out);
+        }
+        if let Some(confid) = score.confid {
+            #[expect(clippy::cast_possible_truncation, reason = "0 to 1, in thousandths")]
+            self.one(at, m::SCORE_CONFIDENCE, &labels, Sample::Value((confid * 1_000.0).round() as i64), out);
+        }
+    }
+
     fn change_thresholds(&mut self, sequence: u64, command: &ThresholdsCommand) -> Result<(), Reject> {
         if self.thresholds.knows(sequence, command) {
             return Ok(());
@@ -269,7 +290,7 @@ impl Guardrail {
         self.one(at, metric, &[("exchange", exchange.as_str())], Sample::Level(level), out);
     }
 
-    fn one(&mut self, at: Timestamp, metric: Metric, labels: Labels<'_>, sample: Sample, out: &mut Effects) {
+    pub(super) fn one(&mut self, at: Timestamp, metric: Metric, labels: Labels<'_>, sample: Sample, out: &mut Effects) {
         self.sample(at, metric, labels, std::iter::once(sample), out);
     }
 

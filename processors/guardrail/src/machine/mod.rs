@@ -10,7 +10,8 @@ use spark_bus_schema::{DecodeError, Timestamp, Venue, header, subject};
 use spark_nats::{Delivery, Effects, Input, Machine, Reject};
 
 use crate::action::{Actions, Policy, Told};
-use crate::rule::Rules;
+use crate::rule::{Rules, metric};
+use crate::window::Sample;
 
 #[cfg(test)]
 mod acting_tests;
@@ -20,6 +21,7 @@ mod exchanges;
 mod intake;
 mod judge;
 mod markets;
+mod scores;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ pub use markets::Market;
 use book::Book;
 use exchanges::Exchanges;
 use markets::Markets;
+use scores::Scores;
 use thresholds::Thresholds;
 use tracker::Tracker;
 
@@ -56,6 +59,7 @@ pub struct Guardrail {
     markets: Markets,
     exchanges: Exchanges,
     thresholds: Thresholds,
+    scores: Scores,
     book: Book,
     now: Timestamp,
     /// When the last message came.
@@ -78,6 +82,7 @@ impl Guardrail {
             markets: Markets::default(),
             exchanges: Exchanges::default(),
             thresholds: Thresholds::default(),
+            scores: Scores::default(),
             book: Book::default(),
             now: Timestamp::ZERO,
             heard_at: Timestamp::ZERO,
@@ -115,6 +120,8 @@ impl Guardrail {
         let Some(actions) = &mut self.actions else { return };
         let criticals = self.trackers.iter_mut().flat_map(|tracker| tracker.criticals(at, &self.book)).collect();
         actions.step(at, criticals, effects);
+        let firing: Vec<_> = self.trackers.iter_mut().flat_map(|tracker| tracker.firing(at, &self.book)).collect();
+        actions.counter(at, &firing, effects);
         self.acted_on = self.book.told;
     }
 
@@ -237,6 +244,7 @@ impl Machine for Guardrail {
                 subject::HEARTBEATS,
                 subject::FEED_STATUS,
                 subject::API_REQUESTS,
+                subject::CANDLES,
             ],
         },
         Input {
@@ -252,6 +260,8 @@ impl Machine for Guardrail {
                 subject::LIMITS,
                 subject::KILL_SWITCH,
                 subject::STRATEGIES,
+                subject::SCORES,
+                subject::ROLLOUT_CHANGED,
             ],
         },
         Input { stream: subject::PARKED, subjects: &[subject::PARKED_ALL] },
@@ -272,6 +282,7 @@ impl Machine for Guardrail {
             // The whole system was off, or the broker was: that silence says nothing about the exchanges.
             let instances = self.trackers.iter_mut().flat_map(|tracker| tracker.instances.values_mut());
             instances.for_each(|instance| instance.window.resume(at));
+            self.scores.resume(at);
             if let Some(actions) = &mut self.actions {
                 actions.resume(at);
             }
@@ -289,6 +300,9 @@ impl Machine for Guardrail {
         let at = self.advance(at, effects);
         if self.is_quiet(at) {
             return;
+        }
+        if let Some(overdue) = self.scores.overdue(at) {
+            self.one(at, metric::SCORE_OVERDUE, &[], Sample::Level(overdue.as_secs_f64()), effects);
         }
         for tracker in &mut self.trackers {
             tracker.judge_all(at, &mut self.book, effects);

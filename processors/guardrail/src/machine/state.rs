@@ -9,6 +9,7 @@ use super::Guardrail;
 use super::book::Book;
 use super::exchanges::Exchanges;
 use super::markets::Markets;
+use super::scores::Scores;
 use super::thresholds::Thresholds;
 use crate::action;
 use crate::alert::Status;
@@ -44,6 +45,7 @@ struct StateRef<'a> {
     refused: u64,
     thresholds: &'a Thresholds,
     actions: Option<&'a action::State>,
+    scores: &'a Scores,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +63,8 @@ struct State {
     thresholds: Thresholds,
     #[serde(default)]
     actions: Option<action::State>,
+    #[serde(default)]
+    scores: Scores,
 }
 
 impl Guardrail {
@@ -90,6 +94,7 @@ impl Guardrail {
             refused: self.refused,
             thresholds: &self.thresholds,
             actions: self.actions.as_ref().map(|actions| actions.state()),
+            scores: &self.scores,
         };
         rmp_serde::to_vec(&state).expect("writing to memory cannot fail and every key can be written")
     }
@@ -121,6 +126,7 @@ impl Guardrail {
         if let (Some(actions), Some(saved)) = (&mut self.actions, state.actions) {
             actions.replace(saved);
         }
+        self.scores = state.scores;
         self.thresholds = state.thresholds;
         self.put_thresholds_in_force();
         self.begun = false;

@@ -87,6 +87,7 @@ pub fn impossible(threshold: f64, metric: &Metric, aggregation: Aggregation, dir
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let top = match (aggregation, metric.kind) {
         (Aggregation::Ratio, _) => Some((1.0, "a ratio is between 0 and 1: write 0.05 for 5 %".to_owned())),
+        (Aggregation::Quantile(_), MetricKind::Shares) => Some((1.0, "a share is between 0 and 1: write 0.5".to_owned())),
         (Aggregation::Quantile(_), MetricKind::Values) => {
             let top = VALUE_MAX as f64 / metric.raw_per_unit();
             Some((top, format!("longer latencies than {} ms are not told apart", figure(top.floor()))))

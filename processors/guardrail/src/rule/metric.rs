@@ -11,8 +11,12 @@ pub enum MetricKind {
     Outcomes,
     /// Signs of life.
     Signs,
+    /// Measured shares of one: confidences.
+    Shares,
     /// A level that is read now and then.
     Level,
+    /// An age that is read now and then, s.
+    Age,
 }
 
 /// A metric.
@@ -54,6 +58,11 @@ metrics! {
     PORTFOLIO_ASSETS = "portfolio_assets", Level, ["exchange"], "assets with a balance (portfolio.balances)";
     HELD_PRICES = "held_prices", Level, ["exchange"], "prices held back because they moved too far (portfolio.anomaly)";
     EXCHANGE_PATHS_DOWN = "exchange_paths_down", Level, ["exchange"], "of market-data connection and REST calls, how many do not work (telemetry.feed, telemetry.calls)";
+    SCORE_LATENCY = "score_latency_ms", Values, ["venue", "symbol", "timeframe"], "from a candle's end to its stored score (signals.score)";
+    SCORE_OVERDUE = "score_overdue_s", Age, [], "for how long the oldest candle has waited for its score, where scores came before (market.candles, signals.score)";
+    SCORES = "scores", Events, ["venue", "symbol", "timeframe"], "scores, also those that say why there is none (signals.score)";
+    SCORE_FAILURES = "score_failures", Outcomes, ["venue", "symbol", "timeframe"], "scores, failed where the model could not say anything; none while scoring is switched off (signals.score)";
+    SCORE_CONFIDENCE = "score_confidence", Shares, ["venue", "symbol", "timeframe"], "confidence of the scores, 0 to 1 (signals.score)";
     PARKED_MESSAGES = "parked_messages", Events, ["process", "reason", "stream"], "messages that a process could not handle (parked)";
 }
 
@@ -64,21 +73,21 @@ impl Metric {
         METRICS.iter().find(|metric| metric.name == name).copied()
     }
 
-    /// Raw units of the samples in one unit of the rule: latencies are recorded in µs and judged in ms.
+    /// Raw units of the samples in one unit of the rule: latencies are recorded in µs and judged in ms, shares in thousandths.
     #[must_use]
     pub const fn raw_per_unit(&self) -> f64 {
-        if matches!(self.kind, MetricKind::Values) { 1_000.0 } else { 1.0 }
+        if matches!(self.kind, MetricKind::Values | MetricKind::Shares) { 1_000.0 } else { 1.0 }
     }
 
     /// Names of the aggregations that make sense.
     #[must_use]
     pub const fn aggregations(&self) -> &'static [&'static str] {
         match self.kind {
-            MetricKind::Values => &["quantile", "median", "count", "rate"],
+            MetricKind::Values | MetricKind::Shares => &["quantile", "median", "count", "rate"],
             MetricKind::Events => &["count", "rate"],
             MetricKind::Outcomes => &["ratio", "burn_rate", "count", "rate"],
             MetricKind::Signs => &["staleness", "count", "rate"],
-            MetricKind::Level => &["gauge"],
+            MetricKind::Level | MetricKind::Age => &["gauge"],
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml_edit::{ImDocument, TableLike};
 
-use super::metric::{METRICS, Metric};
+use super::metric::{METRICS, Metric, MetricKind};
 use super::problem::{Problem, suggestion};
 use super::reader::{Reader, Source};
 use super::said::{restart, text};
@@ -274,7 +274,9 @@ fn window(read: &mut Reader<'_, '_, '_>, aggregation: Aggregation) -> Option<Dur
 
 fn unit(read: &mut Reader<'_, '_, '_>, metric: &Metric, aggregation: Aggregation) -> Option<&'static str> {
     let allowed: &[&'static str] = match aggregation {
+        Aggregation::Quantile(_) if metric.kind == MetricKind::Shares => &["ratio"],
         Aggregation::Quantile(_) => &["ms"],
+        Aggregation::Gauge if metric.kind == MetricKind::Age => &["s"],
         Aggregation::Count | Aggregation::Gauge => &["count"],
         Aggregation::Rate => &["1/s", "1/min"],
         Aggregation::Ratio => &["ratio"],

@@ -146,9 +146,10 @@ fn unfit(metric: Metric, step: Step) -> Option<(String, String)> {
     let whole = |value: f64| value >= 0.0 && value.fract() == 0.0;
     let (fits, fix) = match (metric.kind, step) {
         (_, Step::Nothing) | (MetricKind::Outcomes, Step::Failed(..)) => return None,
-        (MetricKind::Values | MetricKind::Level, Step::Value(_)) => return None,
+        (MetricKind::Values | MetricKind::Shares | MetricKind::Level | MetricKind::Age, Step::Value(_)) => return None,
         (MetricKind::Values, _) => (false, "write each in ms, such as 4000"),
-        (MetricKind::Level, _) => (false, "write each level as a number"),
+        (MetricKind::Shares, _) => (false, "write each as a share, such as 0.6"),
+        (MetricKind::Level | MetricKind::Age, _) => (false, "write each level as a number"),
         (MetricKind::Outcomes, Step::Value(value)) => (whole(value), "write failed/all, such as 3/100"),
         (MetricKind::Events, Step::Value(value)) => (whole(value), "write how many happen as a whole number"),
         (MetricKind::Signs, Step::Value(value)) => {

@@ -126,9 +126,9 @@ fn sample(kind: MetricKind, step: Step) -> Option<Sample> {
     Some(match (kind, step) {
         (_, Step::Nothing) => return None,
         (_, Step::Failed(failed, all)) => Sample::Outcomes { all, failed },
-        // Thresholds are in ms, samples in µs.
-        (MetricKind::Values, Step::Value(value)) => Sample::Value((value * 1_000.0) as i64),
-        (MetricKind::Level, Step::Value(value)) => Sample::Level(value),
+        // Thresholds are in ms, samples in µs; shares are kept in thousandths.
+        (MetricKind::Values | MetricKind::Shares, Step::Value(value)) => Sample::Value((value * 1_000.0) as i64),
+        (MetricKind::Level | MetricKind::Age, Step::Value(value)) => Sample::Level(value),
         (MetricKind::Outcomes, Step::Value(value)) => Sample::Outcomes { all: value as u64, failed: 0 },
         (MetricKind::Signs, Step::Value(0.0)) => Sample::Expected,
         (MetricKind::Signs | MetricKind::Events, Step::Value(value)) => Sample::Events(value as u64),

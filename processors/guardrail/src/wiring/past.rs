@@ -13,7 +13,7 @@ use crate::machine::{Event, Guardrail};
 /// How often it is looked whether everything has been read.
 const POLL: Duration = Duration::from_millis(20);
 /// Where that is. Orders are not among it: there are too many, and an hour of them is read anyway.
-const LAST: [&str; 7] = [
+const LAST: [&str; 9] = [
     subject::ALERTS,
     subject::ACTIONS,
     subject::RESTARTS,
@@ -21,6 +21,8 @@ const LAST: [&str; 7] = [
     subject::LIMITS,
     subject::KILL_SWITCH,
     subject::STRATEGIES,
+    subject::COUNTER_MOVES,
+    subject::ROLLOUT_CHANGED,
 ];
 
 /// Every command that changed thresholds, with its sequence in LEDGER: they stand until they are taken back, however old

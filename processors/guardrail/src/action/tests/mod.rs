@@ -10,6 +10,7 @@ use super::*;
 
 mod answers;
 mod model;
+mod moves;
 mod world;
 
 use world::{Supervisor, World, at, kill_switch, limits, secs};
