@@ -124,7 +124,7 @@ impl Poller {
             loop {
                 let began = Instant::now();
                 let polling = self.poll().await;
-                let wait = self.schedule.next(polling.outcome, polling.took);
+                let wait = self.schedule.next(polling.outcome, polling.took, self.shared.commands.is_slowed());
                 self.publish(polling).await?;
                 tokio::time::sleep_until(began + wait).await;
             }

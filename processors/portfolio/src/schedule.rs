@@ -22,15 +22,17 @@ impl Schedule {
 
     /// How long after a poll **began** the next one begins, given how it ended and how long it took. A poll that took
     /// longer than the interval is followed by the next one at the interval's next multiple, never by two at once.
-    pub fn next(&mut self, outcome: Option<ErrorType>, took: Duration) -> Duration {
+    /// `is_slowed`: the guardrail wants polls half as far apart again.
+    pub fn next(&mut self, outcome: Option<ErrorType>, took: Duration, is_slowed: bool) -> Duration {
+        let interval = if is_slowed { self.interval + self.interval / 2 } else { self.interval };
         if outcome == Some(ErrorType::Auth) {
-            let pause = self.interval.saturating_mul(1_u32.checked_shl(self.refusals).unwrap_or(u32::MAX));
+            let pause = interval.saturating_mul(1_u32.checked_shl(self.refusals).unwrap_or(u32::MAX));
             self.refusals = self.refusals.saturating_add(1).min(31);
             return took + pause.min(self.auth_pause_max);
         }
         self.refusals = 0;
-        let late = took.as_nanos() / self.interval.as_nanos().max(1);
-        self.interval.saturating_mul(u32::try_from(late + 1).unwrap_or(u32::MAX))
+        let late = took.as_nanos() / interval.as_nanos().max(1);
+        interval.saturating_mul(u32::try_from(late + 1).unwrap_or(u32::MAX))
     }
 }
 
@@ -43,7 +45,7 @@ mod tests {
         let mut schedule = Schedule::new(Duration::from_secs(60), Duration::from_secs(300));
         let mut check = |outcome: Option<ErrorType>, took_s: u64, want_s: u64| {
             assert_eq!(
-                schedule.next(outcome, Duration::from_secs(took_s)),
+                schedule.next(outcome, Duration::from_secs(took_s), false),
                 Duration::from_secs(want_s),
                 "{outcome:?}, {took_s} s"
             );
@@ -60,5 +62,12 @@ mod tests {
         }
         check(None, 0, 60);
         check(Some(ErrorType::Auth), 0, 60);
+    }
+
+    #[test]
+    fn the_counter_move_puts_polls_half_as_far_apart_again_while_it_is_in_force() {
+        let mut schedule = Schedule::new(Duration::from_secs(60), Duration::from_secs(300));
+        let mut next = |took_s: u64, is_slowed| schedule.next(None, Duration::from_secs(took_s), is_slowed).as_secs();
+        assert_eq!((next(1, true), next(89, true), next(91, true), next(1, false)), (90, 90, 180, 60));
     }
 }
