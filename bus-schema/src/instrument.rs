@@ -6,6 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::shares;
+
 /// Where a price or a balance comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -75,11 +77,6 @@ const BUILTIN: &[(Venue, &str, &str)] = &[
     (Venue::Btcturk, "ETH", "TRY"),
     (Venue::Btcturk, "USDT", "TRY"),
     (Venue::Btcturk, "BTC", "USDT"),
-    (Venue::Bist, "THYAO", "TRY"),
-    (Venue::Bist, "AKBNK", "TRY"),
-    (Venue::Bist, "GARAN", "TRY"),
-    (Venue::Bist, "ISCTR", "TRY"),
-    (Venue::Bist, "YKBNK", "TRY"),
 ];
 
 /// The one table of symbols. Start from [`InstrumentTable::builtin`] and add what the configuration names.
@@ -104,9 +101,12 @@ impl InstrumentTable {
     /// The instruments that need no configuration.
     #[must_use]
     pub fn builtin() -> Self {
+        let shares = shares::BIST_30.iter().map(|code| (Venue::Bist, *code, "TRY"));
         let rows = BUILTIN
             .iter()
-            .map(|&(venue, base, quote)| Instrument {
+            .copied()
+            .chain(shares)
+            .map(|(venue, base, quote)| Instrument {
                 venue,
                 symbol: if venue == Venue::Bist { base.to_owned() } else { format!("{base}{quote}") },
                 base: base.to_owned(),
@@ -133,6 +133,7 @@ impl InstrumentTable {
     }
 
     /// Finds an instrument by any usual spelling: `BTCUSDT`, `btcusdt`, `BTC_USDT`, `BTC/USDT`, `THYAO.E`, `BIST:THYAO`.
+    /// A share's old code finds it under its code of today ([`shares::renamed`]), unless the table has a row of the old one.
     ///
     /// # Errors
     /// [`UnknownSymbol`], which lists what is known at the venue.
@@ -145,7 +146,9 @@ impl InstrumentTable {
             }
             Venue::Binance | Venue::Btcturk => upper.replace(['_', '/', '-'], ""),
         };
-        self.at(venue).find(|row| row.symbol == bare).ok_or_else(|| UnknownSymbol {
+        let renamed = if venue == Venue::Bist { shares::renamed(&bare) } else { None };
+        let named = |name: &str| self.at(venue).find(|row| row.symbol == name);
+        named(&bare).or_else(|| renamed.and_then(named)).ok_or_else(|| UnknownSymbol {
             venue,
             symbol: spelling.to_owned(),
             known: self.at(venue).map(|row| row.symbol.as_str()).collect::<Vec<_>>().join(", "),
@@ -172,6 +175,12 @@ mod tests {
         for spelling in ["THYAO", "THYAO.E", "THYAO.IS", "BIST:THYAO"] {
             assert_eq!(table.resolve(Venue::Bist, spelling).unwrap().symbol, "THYAO");
         }
+        for spelling in ["TRALT", "KOZAL", "kozal.is", "BIST:KOZAL"] {
+            assert_eq!(table.resolve(Venue::Bist, spelling).unwrap().symbol, "TRALT");
+        }
+        assert_eq!(table.at(Venue::Bist).count(), 30);
+        let error = table.resolve(Venue::Bist, "THYAOO").unwrap_err().to_string();
+        assert!(error.contains("`THYAOO` at bist") && error.contains("YKBNK") && error.contains("[[instrument]]"), "{error}");
         let error = table.resolve(Venue::Btcturk, "DOGETRY").unwrap_err().to_string();
         assert!(error.contains("DOGETRY") && error.contains("USDTTRY") && error.contains("[[instrument]]"), "{error}");
     }

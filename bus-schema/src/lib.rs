@@ -25,6 +25,7 @@ pub mod risk;
 pub mod rollout;
 pub mod schema;
 pub mod session;
+pub mod shares;
 pub mod signals;
 pub mod smoke;
 pub mod strategies;
