@@ -143,6 +143,18 @@ fn trading_agrees(report: &Report, ledger: &[Delivery], window: Window) {
     assert_eq!(report.smoke.runs, smokes as u64);
 }
 
+fn scores_agree(report: &Report, ledger: &[Delivery], window: Window) {
+    let (want, brier) = naive::scores(ledger, window);
+    let rows = report.scores.series.iter();
+    let got = rows.map(|row| (row.series.clone(), (row.count, row.failed, row.by_bucket.clone()))).collect();
+    assert_eq!(want, got);
+    assert_eq!((report.scores.cardinality, want.len()), (2, 2));
+    assert!(brier.is_some());
+    assert_eq!(report.scores.series[0].brier, brier);
+    assert_eq!(report.scores.series[1].brier, None, "of the other time frame there is no calibration");
+    assert!(report.scores.said.starts_with("360 scores of 2 series, "), "{}", report.scores.said);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_figures_of_a_report_are_those_of_the_streams_however_often_the_reporter_is_killed() {
     let broker = TestBroker::start().await;
@@ -156,7 +168,7 @@ async fn the_figures_of_a_report_are_those_of_the_streams_however_often_the_repo
     trading_agrees(&report, &ledger, run.window);
     assert_eq!(report.judgement.verdict, Verdict::Red);
     assert!(report.judgement.rule.starts_with("ExchangeDown (exchange=btcturk)"), "{}", report.judgement.rule);
-    assert!(report.scores.said.starts_with("No scores recorded"));
+    scores_agree(&report, &ledger, run.window);
     let bus = broker.bus("operator").await;
     assert_eq!(bus.message_count(subject::PARKED).await.unwrap(), 1, "the message that makes no sense is parked once");
     written_files_hold_the_same(&broker, &report);

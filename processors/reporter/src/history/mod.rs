@@ -15,7 +15,8 @@ use rusqlite::{Connection, OpenFlags};
 
 pub use error::Error;
 pub use rows::{
-    ApiSummary, CallRow, Fact, FeedRow, Minute, OrderCount, ParkedRow, Presence, Run, Series, Total, VerdictCount, Window,
+    ApiSummary, CallRow, Fact, FeedRow, Minute, OrderCount, ParkedRow, Presence, Run, ScoreCount, Series, Total, VerdictCount,
+    Window,
 };
 use schema::{LAYOUT, TABLES};
 

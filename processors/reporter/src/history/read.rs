@@ -6,10 +6,12 @@ use spark_bus_schema::Timestamp;
 use spark_bus_schema::actions::Action;
 use spark_bus_schema::alerts::Alert;
 use spark_bus_schema::notify::Delivery;
+use spark_bus_schema::signals::Calibration;
 use spark_bus_schema::smoke::Smoke;
 
 use super::rows::{
-    ApiSummary, CallRow, Fact, FeedRow, Minute, OrderCount, ParkedRow, Presence, Run, Series, Total, VerdictCount, Window,
+    ApiSummary, CallRow, Fact, FeedRow, Minute, OrderCount, ParkedRow, Presence, Run, ScoreCount, Series, Total, VerdictCount,
+    Window,
 };
 use super::{Error, History};
 
@@ -223,6 +225,36 @@ impl History {
                 count: count(row, 2)?,
             })
         })
+    }
+
+    /// Scores of the window by symbol, time frame and bucket.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn scores(&self, window: Window) -> Result<Vec<ScoreCount>, Error> {
+        let sql = "SELECT venue, symbol, timeframe, bucket, sum(count) FROM score WHERE minute >= ?1 AND minute < ?2 \
+                   GROUP BY venue, symbol, timeframe, bucket ORDER BY venue, symbol, timeframe, bucket";
+        self.within(sql, window, |row| {
+            let bucket: String = row.get(3)?;
+            Ok(ScoreCount {
+                venue: row.get(0)?,
+                symbol: row.get(1)?,
+                timeframe: row.get(2)?,
+                bucket: Some(bucket).filter(|bucket| !bucket.is_empty()),
+                count: count(row, 4)?,
+            })
+        })
+    }
+
+    /// The last calibration of each symbol and time frame in the window.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn calibrations(&self, window: Window) -> Result<Vec<Calibration>, Error> {
+        let sql = "SELECT document, max(hour) FROM calibration WHERE at >= ?1 AND at < ?2 \
+                   GROUP BY venue, symbol, timeframe ORDER BY venue, symbol, timeframe";
+        let rows: Vec<String> = self.within(sql, window, |row| row.get(0))?;
+        rows.iter().map(|text| serde_json::from_str(text).map_err(|error| self.row("calibration", error))).collect()
     }
 
     /// Transitions of orders by minute, exchange and state.

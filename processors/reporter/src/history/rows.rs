@@ -171,6 +171,21 @@ pub struct VerdictCount {
     pub count: u64,
 }
 
+/// Scores of one symbol and time frame, in one bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreCount {
+    /// The venue.
+    pub venue: String,
+    /// The symbol.
+    pub symbol: String,
+    /// Of the candles.
+    pub timeframe: String,
+    /// The bucket; `below` for less confidence than the lowest one; none where there was no score.
+    pub bucket: Option<String>,
+    /// How many.
+    pub count: u64,
+}
+
 /// Transitions of orders in one minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCount {

@@ -64,11 +64,22 @@ CREATE TABLE IF NOT EXISTS order_state (
     PRIMARY KEY (minute, exchange, state)
 ) WITHOUT ROWID;
 
+-- Scores by the bucket of their confidence: empty where there is none, `below` where it is less than the lowest bucket.
+CREATE TABLE IF NOT EXISTS score (
+    minute INTEGER NOT NULL, venue TEXT NOT NULL, symbol TEXT NOT NULL, timeframe TEXT NOT NULL, bucket TEXT NOT NULL,
+    count INTEGER NOT NULL, PRIMARY KEY (minute, venue, symbol, timeframe, bucket)
+) WITHOUT ROWID;
+-- The last calibration of an hour, whole, as JSON.
+CREATE TABLE IF NOT EXISTS calibration (
+    hour INTEGER NOT NULL, venue TEXT NOT NULL, symbol TEXT NOT NULL, timeframe TEXT NOT NULL, at INTEGER NOT NULL,
+    document TEXT NOT NULL, PRIMARY KEY (hour, venue, symbol, timeframe)
+) WITHOUT ROWID;
+
 -- Every change of an alert, whole, as JSON.
 CREATE TABLE IF NOT EXISTS alert (at INTEGER NOT NULL, rule TEXT NOT NULL, scope TEXT NOT NULL, sequence INTEGER NOT NULL, document TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS alert_at ON alert (at);
 CREATE INDEX IF NOT EXISTS alert_instance ON alert (rule, scope, at);
--- Other facts, whole, as JSON: kind `action smoke delivery control parked`.
+-- Other facts, whole, as JSON: kind `action smoke delivery control parked rollout backtest`.
 CREATE TABLE IF NOT EXISTS event (at INTEGER NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, sequence INTEGER NOT NULL, document TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS event_kind ON event (kind, at);
 ";

@@ -2,11 +2,14 @@
 
 use spark_bus_schema::actions::Action;
 use spark_bus_schema::alerts::Alert;
+use spark_bus_schema::backtests::BacktestDone;
 use spark_bus_schema::notify::Delivery as Told;
 use spark_bus_schema::orders::OrderEvent;
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::rollout::RolloutChanged;
+use spark_bus_schema::signals::{Calibration, Score};
 use spark_bus_schema::smoke::Smoke;
 use spark_bus_schema::telemetry::{ApiRequests, Call, FeedStatus, Heartbeat, Windows};
 use spark_bus_schema::{DecodeError, Timestamp, subject};
@@ -35,6 +38,10 @@ pub enum Entry {
     Verdict(Box<Verdict>),
     /// What became of an order.
     Order(Box<OrderEvent>),
+    /// What the model said about a candle.
+    Score(Box<Score>),
+    /// How far scores can be believed.
+    Calibration(Box<Calibration>),
     /// A fact that is kept whole: its kind, when, and the JSON.
     Fact(&'static str, Timestamp, String),
 }
@@ -63,6 +70,16 @@ pub fn decode(delivery: &Delivery) -> Result<Option<Entry>, DecodeError> {
         Entry::Verdict(Box::new(delivery.decode()?))
     } else if is(subject::ORDER_EVENTS) {
         Entry::Order(Box::new(delivery.decode()?))
+    } else if is(subject::SCORES) {
+        Entry::Score(Box::new(delivery.decode()?))
+    } else if is(subject::CALIBRATIONS) {
+        Entry::Calibration(Box::new(delivery.decode()?))
+    } else if is(subject::ROLLOUT_CHANGED) {
+        let changed: RolloutChanged = delivery.decode()?;
+        fact("rollout", changed.at, &changed)
+    } else if is(subject::BACKTESTS_DONE) {
+        let done: BacktestDone = delivery.decode()?;
+        fact("backtest", done.at, &done)
     } else if is(subject::ACTIONS) {
         let action: Action = delivery.decode()?;
         fact("action", action.at, &action)
@@ -93,8 +110,11 @@ pub fn decode(delivery: &Delivery) -> Result<Option<Entry>, DecodeError> {
 /// A command of any kind as JSON, with all its fields.
 fn command(delivery: &Delivery) -> Result<Option<String>, DecodeError> {
     use spark_bus_schema::actions::{RestartCommand, RestartDone, RollbackCommand, ThresholdsCommand};
+    use spark_bus_schema::backtests::JobCancel;
     use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
     use spark_bus_schema::notify::Silence;
+    use spark_bus_schema::rollout::{CounterMove, RolloutCommand};
+    use spark_bus_schema::strategies::StrategyRegistered;
     let is = |pattern: &str| subject::matches(pattern, &delivery.subject);
     Ok(Some(if is(subject::RESTARTS) {
         json(&delivery.decode::<RestartCommand>()?)
@@ -118,6 +138,14 @@ fn command(delivery: &Delivery) -> Result<Option<String>, DecodeError> {
         json(&delivery.decode::<StrategyCommand>()?)
     } else if is(subject::CANCELS) {
         json(&delivery.decode::<CancelCommand>()?)
+    } else if is(subject::ROLLOUT) {
+        json(&delivery.decode::<RolloutCommand>()?)
+    } else if is(subject::COUNTER_MOVES) {
+        json(&delivery.decode::<CounterMove>()?)
+    } else if is(subject::REGISTRY) {
+        json(&delivery.decode::<StrategyRegistered>()?)
+    } else if is(subject::JOB_CANCELS) {
+        json(&delivery.decode::<JobCancel>()?)
     } else {
         return Ok(None);
     }))

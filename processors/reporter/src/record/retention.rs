@@ -60,6 +60,8 @@ pub(super) fn pass(database: &Connection, now: Timestamp, keep: &Keep) -> Result
             ("total", "exchange, minute", "minute"),
             ("verdict", "minute, guard", "minute"),
             ("order_state", "minute, exchange, state", "minute"),
+            ("score", "minute, venue, symbol, timeframe, bucket", "minute"),
+            ("calibration", "hour, venue, symbol, timeframe", "hour"),
         ];
         for (table, key, time) in keyed {
             let sql = format!("DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {time} < ?1 LIMIT ?2)");

@@ -8,6 +8,7 @@ use spark_bus_schema::alerts::{Alert, AlertState};
 use spark_bus_schema::orders::OrderEvent;
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::signals::{Calibration, Score};
 use spark_bus_schema::telemetry::{ApiRequests, Call, FeedState, FeedStatus, Heartbeat, ProcessState, WindowValue, Windows};
 use spark_nats::Delivery;
 
@@ -17,6 +18,7 @@ use super::{SERIES_MAX, series_key};
 type Done = Result<(), rusqlite::Error>;
 
 pub(super) const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
 
 /// The beginning of the minute that a moment lies in.
 fn minute(at_ms: i64) -> i64 {
@@ -45,6 +47,8 @@ impl Writer<'_> {
             Entry::Balances(balances) => self.balances(when(balances.polled_at), balances),
             Entry::Verdict(verdict) => self.verdict(when(verdict.decided_at), verdict),
             Entry::Order(event) => self.order(&when, event),
+            Entry::Score(score) => self.score(when(score.decided_at), score),
+            Entry::Calibration(calibration) => self.calibration(when(calibration.at), calibration),
             Entry::Fact(kind, at, document) => self.fact(kind, when(*at), delivery, document),
         }
     }
@@ -183,6 +187,22 @@ impl Writer<'_> {
             .steps
             .iter()
             .try_for_each(|step| self.run(sql, params![minute(when(step.at)), event.exchange.as_str(), step.state.as_str()]))
+    }
+
+    fn score(&self, at: i64, score: &Score) -> Done {
+        let (venue, timeframe) = (score.venue.as_str(), score.timeframe.as_str());
+        let bucket = score.ml_bucket.as_deref().unwrap_or(if score.score.is_some() { "below" } else { "" });
+        let sql = "INSERT INTO score VALUES (?1, ?2, ?3, ?4, ?5, 1) \
+                   ON CONFLICT (minute, venue, symbol, timeframe, bucket) DO UPDATE SET count = count + 1";
+        self.run(sql, params![minute(at), venue, score.symbol, timeframe, bucket])
+    }
+
+    /// The last one of an hour.
+    fn calibration(&self, at: i64, calibration: &Calibration) -> Done {
+        let (venue, timeframe) = (calibration.venue.as_str(), calibration.timeframe.as_str());
+        let sql = "INSERT OR REPLACE INTO calibration VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let hour = at.div_euclid(HOUR_MS) * HOUR_MS;
+        self.run(sql, params![hour, venue, calibration.symbol, timeframe, at, json(calibration)])
     }
 
     fn fact(&self, kind: &str, at: i64, delivery: &Delivery, document: &str) -> Done {

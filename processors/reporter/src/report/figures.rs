@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use spark_bus_schema::notify::DeliveryOutcome;
 use spark_bus_schema::telemetry::REFRESH;
 
-use super::{ActionLine, Api, Calls, Deliveries, LINES_MAX, Orders, Refresh, Smokes, Staleness, Value};
+use super::{ActionLine, Api, Calls, Deliveries, LINES_MAX, Orders, Refresh, ScoreSeries, Scores, Smokes, Staleness, Value};
 use crate::history::{Error, History, Window};
 
 /// The guardrail's metric whose value is the age of an exchange's balances, s.
@@ -127,6 +127,38 @@ pub(super) fn orders(history: &History, window: Window) -> Result<Orders, Error>
         *orders.states.entry(row.state).or_default() += row.count;
     }
     Ok(orders)
+}
+
+pub(super) fn scores(history: &History, window: Window) -> Result<Scores, Error> {
+    let name = |venue: &str, symbol: &str, timeframe: &str| format!("{venue}.{symbol} {timeframe}");
+    let mut found: BTreeMap<String, ScoreSeries> = BTreeMap::new();
+    for row in history.scores(window)? {
+        let series = found.entry(name(&row.venue, &row.symbol, &row.timeframe)).or_default();
+        series.count += row.count;
+        match row.bucket {
+            None => series.failed += row.count,
+            Some(bucket) => *series.by_bucket.entry(bucket).or_default() += row.count,
+        }
+    }
+    if found.is_empty() {
+        let said = "No scores recorded: no signal is running, so there is nothing to calibrate.".to_owned();
+        return Ok(Scores { said, ..Scores::default() });
+    }
+    for last in history.calibrations(window)? {
+        let series = found.entry(name(last.venue.as_str(), &last.symbol, last.timeframe.as_str())).or_default();
+        (series.samples, series.brier, series.drift_psi) = (last.samples, last.brier, last.drift_psi);
+        series.hits = last.reliability.iter().map(|bucket| bucket.hits).sum();
+    }
+    let series: Vec<ScoreSeries> =
+        found.into_iter().map(|(series, row)| ScoreSeries { series, ..row }).filter(|row| row.count > 0).collect();
+    let of = |value: fn(&ScoreSeries) -> u64| series.iter().map(value).sum::<u64>();
+    let (count, failed, samples, hits) = (of(|row| row.count), of(|row| row.failed), of(|row| row.samples), of(|row| row.hits));
+    let calibrated = match samples {
+        0 => "no outcome is known yet, so nothing can be said about calibration".to_owned(),
+        _ => format!("the price followed {hits} of {samples} whose outcome is known"),
+    };
+    let said = format!("{count} scores of {} series, {failed} without a value; {calibrated}.", series.len());
+    Ok(Scores { cardinality: series.len() as u64, series, said })
 }
 
 pub(super) fn deliveries(history: &History, window: Window) -> Result<BTreeMap<String, Deliveries>, Error> {

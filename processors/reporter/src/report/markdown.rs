@@ -180,6 +180,13 @@ fn trading(report: &Report) -> Vec<Block> {
     let pairs = |map: &std::collections::BTreeMap<String, u64>| {
         map.iter().map(|(name, count)| [name.clone(), count.to_string()]).collect::<Vec<_>>()
     };
+    let scores = report.scores.series.iter().map(|row| {
+        let buckets: Vec<String> = row.by_bucket.iter().map(|(bucket, count)| format!("{bucket}: {count}")).collect();
+        let figure = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), number);
+        let (samples, hits) = (row.samples.to_string(), row.hits.to_string());
+        let (count, failed) = (row.count.to_string(), row.failed.to_string());
+        [row.series.clone(), count, failed, buckets.join(", "), samples, hits, figure(row.brier), figure(row.drift_psi)]
+    });
     vec![
         heading("Orders"),
         Block::Text(format!("{} approved, {} refused.", orders.approved, orders.refused)),
@@ -187,6 +194,7 @@ fn trading(report: &Report) -> Vec<Block> {
         table(["state", "transitions to it"], pairs(&orders.states).into_iter()),
         heading("Scores"),
         Block::Text(report.scores.said.clone()),
+        table(["series", "scores", "without", "by confidence", "outcomes", "followed", "Brier", "drift"], scores),
     ]
 }
 

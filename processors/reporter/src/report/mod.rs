@@ -256,11 +256,34 @@ pub struct Alerts {
     pub history: Vec<AlertLine>,
 }
 
-/// Scores of the signal, of which there are none before there is one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Scores of one symbol and time frame.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScoreSeries {
+    /// `<venue>.<symbol> <timeframe>`.
+    pub series: String,
+    /// Scores in the window, those without a value included.
+    pub count: u64,
+    /// Of them without a value.
+    pub failed: u64,
+    /// The others by the bucket of their confidence; `below` is less than the lowest.
+    pub by_bucket: BTreeMap<String, u64>,
+    /// Outcomes that the last calibration is made of.
+    pub samples: u64,
+    /// Its Brier score, 0 to 1, lower is better; none without outcomes.
+    pub brier: Option<f64>,
+    /// Its population stability index; none before both windows are full.
+    pub drift_psi: Option<f64>,
+    /// Of the outcomes, those that the price followed.
+    pub hits: u64,
+}
+
+/// Scores of the signal, and how far they can be believed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Different scores.
+    /// Series (symbol and time frame) that were scored.
     pub cardinality: u64,
+    /// Each of them.
+    pub series: Vec<ScoreSeries>,
     /// In words: what can be said about cardinality and calibration.
     pub said: String,
 }
@@ -434,10 +457,7 @@ pub fn build(history: &History, window: Window, now: Timestamp) -> Result<Report
         uptime,
         alerts: alerts::of(history, window)?,
         actions: figures::actions(history, window)?,
-        scores: Scores {
-            cardinality: 0,
-            said: "No scores recorded: no signal is running, so there is nothing to calibrate.".to_owned(),
-        },
+        scores: figures::scores(history, window)?,
         orders: figures::orders(history, window)?,
         deliveries: figures::deliveries(history, window)?,
         smoke: figures::smokes(history, window)?,

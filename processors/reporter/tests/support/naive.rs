@@ -7,6 +7,7 @@ use spark_bus_schema::notify::{Delivery as Told, DeliveryOutcome};
 use spark_bus_schema::orders::OrderEvent;
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::signals::{Calibration, Score};
 use spark_bus_schema::telemetry::{ApiRequests, Call, Heartbeat, ProcessState, Windows};
 use spark_bus_schema::{Decimal, Message, Timestamp};
 use spark_nats::Delivery;
@@ -142,6 +143,25 @@ pub fn orders(stream: &[Delivery], window: Window) -> (u64, BTreeMap<String, u64
         }
     }
     found
+}
+
+/// Scores, those without a value, and by bucket.
+type Scored = (u64, u64, BTreeMap<String, u64>);
+
+/// The scores of each series, and the last Brier score.
+pub fn scores(stream: &[Delivery], window: Window) -> (BTreeMap<String, Scored>, Option<f64>) {
+    let mut found = BTreeMap::new();
+    for score in all::<Score>(stream).into_iter().filter(|score| window.contains(score.decided_at)) {
+        let series = format!("{}.{} {}", score.venue, score.symbol, score.timeframe);
+        let row: &mut Scored = found.entry(series).or_default();
+        row.0 += 1;
+        match (score.score, score.ml_bucket) {
+            (None, _) => row.1 += 1,
+            (Some(_), bucket) => *row.2.entry(bucket.unwrap_or_else(|| "below".to_owned())).or_insert(0) += 1,
+        }
+    }
+    let last = all::<Calibration>(stream).into_iter().rfind(|calibration| window.contains(calibration.at));
+    (found, last.and_then(|calibration| calibration.brier))
 }
 
 /// Delivered, retried, given up, slowest, by receiver.

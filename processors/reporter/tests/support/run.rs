@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use spark_bus_schema::alerts::{Alert, AlertState, Severity};
+use spark_bus_schema::candles::TimeFrame;
 use spark_bus_schema::notify::{Delivery, DeliveryOutcome};
 use spark_bus_schema::orders::OrderEvent;
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::risk::{Guard, Verdict};
+use spark_bus_schema::signals::{BUCKETS, Calibration, Score};
 use spark_bus_schema::smoke::Smoke;
 use spark_bus_schema::telemetry::{ApiRequests, Call, Heartbeat, ProcessState, REFRESH, WindowValue, Windows};
 use spark_bus_schema::{Decimal, Kind, Timestamp, Venue, subject};
@@ -43,6 +45,7 @@ impl Run {
     pub async fn publish(&self, broker: &TestBroker) -> (u64, u64) {
         let operator = broker.bus("operator").await;
         let (risk, executor) = (broker.bus("risk").await, broker.bus("executor").await);
+        let signal = broker.bus("signal").await;
         let done = tokio::join!(
             self.windows(&operator),
             self.heartbeats(&operator),
@@ -50,9 +53,10 @@ impl Run {
             self.alerts(&operator),
             self.balances(&operator),
             self.orders(&risk, &executor),
+            self.scores(&signal),
         );
         let feed = done.0.max(done.1).max(done.2);
-        (feed, done.3.max(done.4).max(done.5))
+        (feed, done.3.max(done.4).max(done.5).max(done.6))
     }
 
     async fn windows(&self, bus: &Bus) -> u64 {
@@ -246,6 +250,32 @@ impl Run {
                 let mut event: OrderEvent = sample();
                 event.steps.iter_mut().for_each(|step| step.at = self.at(number * 24_900 + 40));
                 last = executor.publish(&subject::order_event(&event.order), &event, Meta::default()).await.unwrap();
+            }
+        }
+        last
+    }
+
+    /// A score every 20 s in two series, some without a value, and a calibration every ten minutes that is better than the last.
+    async fn scores(&self, bus: &Bus) -> u64 {
+        let mut seeded = Seeded(7);
+        let mut last = 0;
+        for number in 0..360_u64 {
+            let mut score: Score = sample();
+            score.timeframe = if number % 2 == 0 { TimeFrame::M1 } else { TimeFrame::M5 };
+            score.decided_at = self.at(number * 20_000);
+            match seeded.below(4) {
+                0 => (score.score, score.confid, score.ml_bucket, score.side) = (None, None, None, None),
+                1 => score.ml_bucket = None,
+                bucket => score.ml_bucket = Some(BUCKETS[bucket as usize].to_owned()),
+            }
+            let subject = subject::score(score.venue, &score.symbol, score.timeframe);
+            last = bus.publish(&subject, &score, Meta::default()).await.unwrap();
+            if number % 30 == 0 {
+                let mut calibration: Calibration = sample();
+                (calibration.timeframe, calibration.at) = (TimeFrame::M1, score.decided_at);
+                calibration.brier = Some(0.25 - number as f64 / 4_000.0);
+                let subject = subject::calibration(calibration.venue, &calibration.symbol, calibration.timeframe);
+                last = bus.publish(&subject, &calibration, Meta::default()).await.unwrap();
             }
         }
         last
