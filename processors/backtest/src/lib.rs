@@ -1,6 +1,11 @@
 //! Runs strategies over the past with the code that runs live: signals, risk, paper fills.
 
 pub mod config;
+pub mod data;
+pub mod engine;
+pub mod metrics;
+pub mod sweep;
+pub mod walk;
 pub mod wiring;
 
 pub use config::Config;

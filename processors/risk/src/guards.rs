@@ -2,15 +2,15 @@
 //! refused.
 
 use rust_decimal::Decimal;
-use spark_bus_schema::market::Side;
-use spark_bus_schema::orders::{Filters, OrderIntent, OrderType};
+use spark_bus_schema::orders::{Filters, OrderIntent};
 use spark_bus_schema::risk::{Check, Guard, LimitSet, MarkUsed, Verdict};
 use spark_bus_schema::{Timestamp, Venue};
-use spark_ledger::money::{Rounding, add, div_rounded, is_multiple, mul, mul_rounded, sub};
+use spark_ledger::money::div_rounded;
 use spark_ledger::{Inexact, Reserved};
 
 use crate::equity::{Curve, Marked, Unvalued, profit};
 use crate::machine::{APPROVAL_VALIDITY, Cause, OPEN_MAX, STRATEGIES_MAX, State, Stop, Waiting};
+use crate::measure::{self, Equity, Holding, Market, Measured, Misfit, Order, worst_price};
 
 /// One order before its judges.
 struct Case<'a> {
@@ -23,6 +23,7 @@ struct Case<'a> {
     /// Of all strategies, base currency.
     position: Decimal,
     reserved: Reserved,
+    order: Order,
 }
 
 type Question = fn(&Case<'_>) -> Result<Check, Inexact>;
@@ -53,6 +54,12 @@ pub(crate) fn judge(state: &State, waiting: &Waiting, cause: Cause) -> Verdict {
         mark: state.prices.of(intent.exchange, &intent.symbol),
         position: state.book.total(intent.exchange, &intent.symbol).map(|total| total.quantity).unwrap_or_default(),
         reserved: state.book.reserved(intent.exchange, &intent.symbol),
+        order: Order {
+            side: intent.side,
+            order_type: intent.order_type,
+            quantity: intent.quantity,
+            limit_price: intent.limit_price,
+        },
     };
     let mut checks = Vec::with_capacity(QUESTIONS.len());
     for (guard, question) in QUESTIONS {
@@ -87,6 +94,11 @@ pub(crate) fn has_fresh_mark(state: &State, intent: &OrderIntent, at: Timestamp)
 
 fn is_fresh(mark: &Marked, at: Timestamp, max_ms: u64) -> bool {
     u64::try_from(mark.age_ms(at)).is_ok_and(|age| age <= max_ms)
+}
+
+fn market(marked: &Marked) -> Market {
+    let mark = &marked.mark;
+    Market { bid: mark.bid, ask: mark.ask, price: mark.price, quote_usd: mark.quote_usd }
 }
 
 fn arithmetic(detail: String) -> Check {
@@ -133,23 +145,12 @@ impl Case<'_> {
         }
     }
 
-    /// The order can only bring the symbol's position nearer to zero, whatever else that is open on its side trades first.
-    fn reduces(&self) -> Result<bool, Inexact> {
-        let (held, open) = match self.intent.side {
-            Side::Sell => (self.position, self.reserved.sell),
-            Side::Buy => (-self.position, self.reserved.buy),
-        };
-        Ok(held > Decimal::ZERO && held >= add(self.intent.quantity, open)?)
+    fn holding(&self) -> Holding {
+        Holding { position: self.position, reserved: self.reserved }
     }
 
-    /// The worst price that the order may trade at for its size in money: the higher of limit and mark; what the book
-    /// shows for a market order.
-    fn price(&self, mark: &Marked) -> Decimal {
-        match (self.intent.limit_price, self.intent.side) {
-            (Some(limit), _) => limit.max(mark.mark.price),
-            (None, Side::Buy) => mark.mark.ask,
-            (None, Side::Sell) => mark.mark.bid,
-        }
+    fn reduces(&self) -> Result<bool, Inexact> {
+        measure::reduces(&self.order, &self.holding())
     }
 
     fn no_mark(guard: Guard) -> Check {
@@ -211,60 +212,50 @@ impl Case<'_> {
     fn filtered(&self, filters: &Filters, mark: &Marked) -> Result<Option<Check>, Inexact> {
         let quantity = self.intent.quantity;
         let refuse = |value: Decimal, limit: Decimal, unit: &str, detail: String| {
-            Ok(Some(check(Guard::Filters, false, Some(value), Some(limit), unit, detail)))
+            check(Guard::Filters, false, Some(value), Some(limit), unit, detail)
         };
-        if self.intent.order_type == OrderType::Market && !filters.market_orders {
-            return Ok(Some(check(Guard::Filters, false, None, None, "", "market orders are not taken".to_owned())));
-        }
-        if !is_multiple(quantity, filters.step_size)? {
-            let detail = format!("quantity {quantity} is not a multiple of {}", filters.step_size);
-            return refuse(quantity, filters.step_size, "", detail);
-        }
-        if quantity < filters.quantity_min {
-            let detail = format!("quantity {quantity} is below the smallest, {}", filters.quantity_min);
-            return refuse(quantity, filters.quantity_min, "", detail);
-        }
-        if filters.quantity_max > Decimal::ZERO && quantity > filters.quantity_max {
-            let detail = format!("quantity {quantity} is above the largest, {}", filters.quantity_max);
-            return refuse(quantity, filters.quantity_max, "", detail);
-        }
-        if let Some(price) = self.intent.limit_price
-            && !is_multiple(price, filters.tick_size)?
-        {
-            let detail = format!("price {price} is not a multiple of {}", filters.tick_size);
-            return refuse(price, filters.tick_size, "quote", detail);
-        }
-        let price = self.intent.limit_price.unwrap_or_else(|| self.price(mark));
-        let notional = mul(quantity, price)?;
-        if notional < filters.notional_min {
-            let detail = format!("{} is below the smallest order, {}", shown(notional), filters.notional_min);
-            return refuse(notional, filters.notional_min, "quote", detail);
-        }
-        Ok(None)
+        Ok(measure::misfit(&self.order, filters, &market(mark))?.map(|misfit| match misfit {
+            Misfit::Market => check(Guard::Filters, false, None, None, "", "market orders are not taken".to_owned()),
+            Misfit::Step => {
+                let detail = format!("quantity {quantity} is not a multiple of {}", filters.step_size);
+                refuse(quantity, filters.step_size, "", detail)
+            }
+            Misfit::Small => {
+                let detail = format!("quantity {quantity} is below the smallest, {}", filters.quantity_min);
+                refuse(quantity, filters.quantity_min, "", detail)
+            }
+            Misfit::Large => {
+                let detail = format!("quantity {quantity} is above the largest, {}", filters.quantity_max);
+                refuse(quantity, filters.quantity_max, "", detail)
+            }
+            Misfit::Tick => {
+                let price = self.intent.limit_price.unwrap_or_default();
+                let detail = format!("price {price} is not a multiple of {}", filters.tick_size);
+                refuse(price, filters.tick_size, "quote", detail)
+            }
+            Misfit::Notional(notional) => {
+                let detail = format!("{} is below the smallest order, {}", shown(notional), filters.notional_min);
+                refuse(notional, filters.notional_min, "quote", detail)
+            }
+        }))
     }
 
     fn notional(&self) -> Result<Check, Inexact> {
         let Some(mark) = self.mark else { return Ok(Self::no_mark(Guard::Notional)) };
-        let quote = mul_rounded(self.intent.quantity, self.price(mark), Rounding::Up)?;
-        let value = mul_rounded(quote, mark.mark.quote_usd, Rounding::Up)?;
+        let Measured { value, passed } = measure::notional(&self.order, &market(mark), &self.limits)?;
         let limit = self.limits.notional_usd_max;
         let detail = format!("the order is worth {} USD, {limit} are allowed", shown(value));
-        Ok(check(Guard::Notional, value <= limit, Some(value), Some(limit), "usd", detail))
+        Ok(check(Guard::Notional, passed, Some(value), Some(limit), "usd", detail))
     }
 
     fn exposure(&self) -> Result<Check, Inexact> {
         let Some(mark) = self.mark else { return Ok(Self::no_mark(Guard::Exposure)) };
-        let quantity = |side: Side| if self.intent.side == side { self.intent.quantity } else { Decimal::ZERO };
-        let long = add(self.position, add(self.reserved.buy, quantity(Side::Buy))?)?;
-        let short = sub(self.position, add(self.reserved.sell, quantity(Side::Sell))?)?;
-        let worst = long.abs().max(short.abs());
-        let quote = mul_rounded(worst, mark.mark.price, Rounding::Up)?;
-        let value = mul_rounded(quote, mark.mark.quote_usd, Rounding::Up)?;
+        let Measured { value, passed } = measure::exposure(&self.order, &self.holding(), &market(mark), &self.limits)?;
         let limit = self.limits.exposure_usd_max;
         let reduces = self.reduces()?;
         let note = if reduces { "; it only reduces the position" } else { "" };
         let detail = format!("{} USD in the worst case of all that is open, {limit} are allowed{note}", shown(value));
-        Ok(check(Guard::Exposure, reduces || value <= limit, Some(value), Some(limit), "usd", detail))
+        Ok(check(Guard::Exposure, reduces || passed, Some(value), Some(limit), "usd", detail))
     }
 
     fn drawdown(&self) -> Result<Check, Inexact> {
@@ -304,14 +295,11 @@ impl Case<'_> {
             return refuse(format!("what {whose} began with is not known: no balances yet, and no capital_usd is set"));
         };
         let highest = curve.and_then(|curve| curve.highest(self.cause.at)).unwrap_or(profit).max(profit);
-        let (equity, mark) = (add(start, profit)?, add(start, highest)?);
-        if mark <= Decimal::ZERO {
+        let Some(fall) = measure::fall(&Equity { start, profit, highest }, limit)? else {
             return refuse(format!("{whose} has no equity: it began with {} USD", shown(start)));
-        }
-        let fallen = mul(sub(mark, equity)?, Decimal::ONE_HUNDRED)?;
-        let value = div_rounded(fallen, mark)?;
-        // Not the rounded percentage: what is compared is exact.
-        let within = fallen <= mul(limit, mark)?;
+        };
+        let (equity, mark, within) = (fall.equity, fall.highest, fall.within);
+        let value = div_rounded(fall.fallen, mark)?;
         let note = if reduces && !within { "; the order only reduces the position" } else { "" };
         let detail = format!(
             "{whose} is {} % below its highest of 24 h ({} of {} USD), {limit} % are allowed{note}",
@@ -332,15 +320,12 @@ impl Case<'_> {
 
     fn collar(&self) -> Result<Check, Inexact> {
         let Some(mark) = self.mark else { return Ok(Self::no_mark(Guard::Collar)) };
-        let (price, mark) = (self.intent.limit_price.unwrap_or_else(|| self.price(mark)), mark.mark.price);
-        let worse = match self.intent.side {
-            Side::Buy => sub(price, mark)?,
-            Side::Sell => sub(mark, price)?,
-        };
-        let (limit, far) = (self.limits.collar_pct_max, mul(worse, Decimal::ONE_HUNDRED)?);
-        let value = div_rounded(far, mark)?;
+        let market = market(mark);
+        let (price, mark) = (self.intent.limit_price.unwrap_or_else(|| worst_price(&self.order, &market)), market.price);
+        let Measured { value: far, passed } = measure::collar(&self.order, &market, &self.limits)?;
+        let (limit, value) = (self.limits.collar_pct_max, div_rounded(far, mark)?);
         let detail = format!("price {price} is {} % worse than the mark {mark}, {limit} % are allowed", shown(value));
-        Ok(check(Guard::Collar, far <= mul(limit, mark)?, Some(value), Some(limit), "pct", detail))
+        Ok(check(Guard::Collar, passed, Some(value), Some(limit), "pct", detail))
     }
 
     fn rate(&self) -> Result<Check, Inexact> {
@@ -356,7 +341,8 @@ impl Case<'_> {
         };
         let note = if reduces && recent > limit { "; the order only reduces the position" } else { "" };
         let detail = format!("order {recent} of its strategy within 60 s, {limit} are allowed{note}");
-        let (value, limit, passed) = (Decimal::from(recent), Decimal::from(limit), recent <= limit || reduces);
+        let passed = measure::rate(recent, &self.limits, reduces);
+        let (value, limit) = (Decimal::from(recent), Decimal::from(limit));
         Ok(check(Guard::Rate, passed, Some(value), Some(limit), "orders", detail))
     }
 
