@@ -54,6 +54,8 @@ pub const ROLLOUT: &str = "control.rollout";
 pub const ROLLOUT_CHANGED: &str = "rollout.changed.>";
 /// A new rollout process took over.
 pub const ROLLOUT_EPOCH: &str = "rollout.epoch";
+/// Time goes on while nothing else is told: said by the rollout process that holds the lease.
+pub const ROLLOUT_CLOCK: &str = "rollout.clock";
 /// What the guardrail does against a model that does badly: `control.countermove.<kind>`.
 pub const COUNTER_MOVES: &str = "control.countermove.>";
 /// Every exchange call: `telemetry.calls.<exchange>`.

@@ -3,13 +3,15 @@
 //! It reads one stream, the LEDGER, and nothing else: no clock, no second order of arrival, so the decisions follow from
 //! the LEDGER alone. At a start it reads up to its own epoch without publishing: whatever earlier holders decided lies
 //! before the epoch (the broker refuses them anything after it), so at the epoch it knows exactly which decisions are
-//! missing. What is recorded wins over what would be decided now.
+//! missing. What is recorded wins over what would be decided now. A decision is known by its subject and, where a subject
+//! tells of changes, by its revision: its machine reads these subjects too.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{self, TryStreamExt};
+use spark_bus_schema::header;
 use spark_bus_schema::subject::LEDGER;
 
 use crate::bus::{PublishError, RETRY_PAUSE, headers, text};
@@ -55,6 +57,9 @@ pub async fn run_decider<M: Machine>(service: &Service, machine: M, lease: Lease
     outcome
 }
 
+/// A decision's natural key: its subject and its revision there, 1 where there can be only one.
+type Key = (String, u64);
+
 struct Decider<'a, M: Machine> {
     service: &'a Service,
     lease: &'a Lease,
@@ -62,10 +67,10 @@ struct Decider<'a, M: Machine> {
     saver: Saver,
     cursor: Option<Cursor>,
     effects: Effects,
-    /// Decided and not in the LEDGER yet, by subject, with the cause.
-    missing: BTreeMap<String, (Effect, String)>,
+    /// Decided and not in the LEDGER yet, by subject and revision, with the cause.
+    missing: BTreeMap<Key, (Effect, String)>,
     /// What was missing at our epoch, for as long as the machine holds it back.
-    left: BTreeMap<String, (Effect, String)>,
+    left: BTreeMap<Key, (Effect, String)>,
     is_between_batches: bool,
     saved_at: Instant,
     save_again_after: Duration,
@@ -131,7 +136,7 @@ impl<'a, M: Machine> Decider<'a, M> {
         {
             return Err(Error::RolledBack { stream: LEDGER, sequence: delivery.sequence, known: cursor.sequence });
         }
-        if let Some((decided, _)) = self.missing.remove(&delivery.subject)
+        if let Some((decided, _)) = self.missing.remove(&key(delivery))
             && decided.payload != delivery.payload
         {
             metrics::counter!("spark_decisions_diverged_total").increment(1);
@@ -149,7 +154,7 @@ impl<'a, M: Machine> Decider<'a, M> {
         };
         let cause = format!("{}:{}", delivery.stream, delivery.sequence);
         for effect in self.effects.drain() {
-            self.missing.insert(effect.subject.clone(), (effect, cause.clone()));
+            self.missing.insert((effect.subject.clone(), effect.revision.unwrap_or(1)), (effect, cause.clone()));
         }
         if let Some((reason, detail)) = refused {
             park(&self.service.bus, self.service.name, delivery, reason, &detail).await?;
@@ -161,7 +166,8 @@ impl<'a, M: Machine> Decider<'a, M> {
         Ok(())
     }
 
-    /// Stores what is decided, all of it on its way at once, and waits for every acknowledgement.
+    /// Stores what is decided, all subjects on their way at once and each subject in the order of its revisions, and waits
+    /// for every acknowledgement.
     async fn publish(&mut self) -> Result<(), Error> {
         if !self.machine.holds_back() {
             self.missing.append(&mut self.left);
@@ -169,10 +175,18 @@ impl<'a, M: Machine> Decider<'a, M> {
         if self.missing.is_empty() {
             return Ok(());
         }
-        let missing = std::mem::take(&mut self.missing);
+        let mut subjects: BTreeMap<String, Vec<(Effect, String)>> = BTreeMap::new();
+        for ((subject, _), decided) in std::mem::take(&mut self.missing) {
+            subjects.entry(subject).or_default().push(decided);
+        }
         let (service, lease) = (self.service, self.lease);
-        stream::iter(missing.into_values().map(Ok::<_, Error>))
-            .try_for_each_concurrent(IN_FLIGHT_MAX, |(effect, cause)| store(service, lease, effect, cause))
+        stream::iter(subjects.into_values().map(Ok::<_, Error>))
+            .try_for_each_concurrent(IN_FLIGHT_MAX, async |revisions| {
+                for (effect, cause) in revisions {
+                    store(service, lease, effect, cause).await?;
+                }
+                Ok(())
+            })
             .await
     }
 
@@ -201,9 +215,20 @@ impl<'a, M: Machine> Decider<'a, M> {
     }
 }
 
+/// The natural key of a stored message.
+fn key(delivery: &Delivery) -> Key {
+    (delivery.subject.clone(), delivery.header(header::REVISION).and_then(|text| text.parse().ok()).unwrap_or(1))
+}
+
 /// Stores one decision under the fence. An attempt whose answer got lost is looked for before it is made again.
 async fn store(service: &Service, lease: &Lease, effect: Effect, cause: String) -> Result<(), Error> {
-    let mut envelope = headers(effect.kind, &meta(service.name, &effect.subject, cause));
+    let revision = effect.revision.unwrap_or(1);
+    // The subject alone where it is the whole key.
+    let name = if revision == 1 { effect.subject.clone() } else { format!("{}:{revision}", effect.subject) };
+    let mut envelope = headers(effect.kind, &meta(service.name, &name, cause));
+    if revision > 1 {
+        envelope.insert(header::REVISION, revision.to_string());
+    }
     fence(&mut envelope, lease.epoch_subject(), lease.epoch());
     let payload = Bytes::from(effect.payload);
     let mut pause = RETRY_PAUSE.0;
@@ -219,7 +244,9 @@ async fn store(service: &Service, lease: &Lease, effect: Effect, cause: String) 
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_PAUSE.1);
         service.bus.wait_connected().await;
-        if let Ok(Some(_)) = service.bus.last(LEDGER, &effect.subject).await {
+        if let Ok(Some(last)) = service.bus.last(LEDGER, &effect.subject).await
+            && key(&last).1 >= revision
+        {
             return Ok(());
         }
     }

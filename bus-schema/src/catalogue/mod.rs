@@ -359,6 +359,15 @@ pub fn entries() -> Vec<Entry> {
             "A new holder decides about rollouts."
         ),
         entry!(
+            Epoch,
+            LEDGER,
+            subject::ROLLOUT_CLOCK,
+            "rollout.clock",
+            &["rollout"],
+            epoch,
+            "The holder of the rollout's epoch is still there: time goes on while nothing else is told."
+        ),
+        entry!(
             CounterMove,
             LEDGER,
             subject::COUNTER_MOVES,
