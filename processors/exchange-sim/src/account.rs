@@ -20,7 +20,7 @@ impl Account {
     pub(crate) fn new(config: &AccountConfig, venue: Venue) -> Self {
         let order = match venue {
             Venue::Binance => 28_000_000_000,
-            Venue::Btcturk => 9_932_534,
+            Venue::Btcturk | Venue::Bist => 9_932_534,
         };
         let desk = Desk::new(config.balances.clone(), Opening { order, trade: FIRST_TRADE });
         Self { keys: config.keys.clone(), desk: Mutex::new(desk) }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::admin_market;
 use crate::admin_orders;
+use crate::bist;
 use crate::config::Venue;
 use crate::fault::Fault;
 use crate::units::fixed;
@@ -26,6 +27,7 @@ pub(crate) fn router(world: Arc<World>) -> Router {
         .route("/sim/faults/{id}", delete(remove))
         .route("/sim/state", get(state))
         .route("/sim/replay", get(replay))
+        .route("/sim/bist", get(bist::look).post(bist::take_a_hand))
         .route("/sim/market", post(admin_market::pin))
         .merge(admin_orders::router())
         .with_state(world)
@@ -67,7 +69,7 @@ async fn state(State(world): State<Arc<World>>) -> Response {
         "seed": world.config.seed,
         "speed": world.replay.as_ref().map(|_| world.config.replay.speed),
         "faults": world.faults.listed().iter().filter(|fault| fault.active).count(),
-        "exchanges": { "binance": exchange(Venue::Binance), "btcturk": exchange(Venue::Btcturk) },
+        "exchanges": { "binance": exchange(Venue::Binance), "btcturk": exchange(Venue::Btcturk), "bist": exchange(Venue::Bist) },
     }))
     .into_response()
 }

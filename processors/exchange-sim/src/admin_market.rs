@@ -162,14 +162,14 @@ impl World {
         let (venue, now) = (symbol.config.venue, clock_ms());
         let id = match venue {
             Venue::Binance => live.last.map_or(1, |last| last.id + 1),
-            Venue::Btcturk => crate::live::ticks(now).max(live.last.map_or(0, |last| last.id + 1)),
+            Venue::Btcturk | Venue::Bist => crate::live::ticks(now).max(live.last.map_or(0, |last| last.id + 1)),
         };
         let row = TradeRow::new(id, price, quantity, now, side == Side::Sell);
         live.trade(row);
         let skew = self.faults.skew_ms(venue);
         self.exchange(venue).hub.publish(&symbol.topics.trade, || match venue {
             Venue::Binance => binance::frames::trade(symbol, &row, skew),
-            Venue::Btcturk => btcturk::trade(symbol, &row, skew),
+            Venue::Btcturk | Venue::Bist => btcturk::trade(symbol, &row, skew),
         });
         id
     }

@@ -317,6 +317,7 @@ async fn reset(State(world): State<Arc<World>>, body: Bytes) -> Result<Response,
             let configured = match wanted.exchange {
                 Venue::Binance => &world.config.binance_account,
                 Venue::Btcturk => &world.config.btcturk_account,
+                Venue::Bist => return Err(Wrong("exchange", "bist tells prices and has no account".to_owned())),
             };
             desk.set_balances(configured.balances.clone());
         }

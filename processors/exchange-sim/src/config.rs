@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::bist::BistConfig;
 use crate::demo;
 use crate::error::Error;
 use crate::units;
@@ -21,6 +22,8 @@ pub enum Venue {
     Binance,
     /// BTCTurk.
     Btcturk,
+    /// A vendor of Borsa Istanbul's prices.
+    Bist,
 }
 
 impl fmt::Display for Venue {
@@ -28,6 +31,7 @@ impl fmt::Display for Venue {
         f.write_str(match self {
             Self::Binance => "binance",
             Self::Btcturk => "btcturk",
+            Self::Bist => "bist",
         })
     }
 }
@@ -203,6 +207,8 @@ pub struct Config {
     pub binance: SocketAddr,
     /// Where the simulated BTCTurk listens: REST, charts and WebSocket.
     pub btcturk: SocketAddr,
+    /// Where the simulated vendor of Borsa Istanbul's prices listens: `GET /quotes`.
+    pub bist: SocketAddr,
     /// Where faults are set and the state is read. Has no password: keep it on loopback.
     pub admin: SocketAddr,
     /// The same seed gives the same market.
@@ -223,6 +229,8 @@ pub struct Config {
     pub binance_account: AccountConfig,
     /// The account at BTCTurk.
     pub btcturk_account: AccountConfig,
+    /// The vendor of share prices.
+    pub bist_vendor: BistConfig,
     /// A recording to replay.
     pub replay: Replay,
     /// Request weight an address may use in a minute at Binance.
@@ -261,6 +269,7 @@ impl Default for Config {
         Self {
             binance: loopback,
             btcturk: loopback,
+            bist: loopback,
             admin: loopback,
             seed: 1,
             common_volatility: 0.45,
@@ -271,6 +280,7 @@ impl Default for Config {
             trades_kept: 100_000,
             binance_account: demo::binance(),
             btcturk_account: demo::btcturk(),
+            bist_vendor: BistConfig::default(),
             replay: Replay::default(),
             binance_weight_per_min: 6_000,
             binance_orders_per_10_s: 100,
@@ -337,6 +347,7 @@ impl Config {
                 ));
             }
         }
+        self.bist_vendor.validate()?;
         self.validate_markets()?;
         self.validate_keys()
     }
@@ -356,6 +367,12 @@ impl Config {
                 return Err(Error::config(
                     "markets",
                     format!("symbol `{}` must be 1 to 20 letters A-Z and digits", market.symbol),
+                ));
+            }
+            if market.venue == Venue::Bist {
+                return Err(Error::config(
+                    "markets",
+                    format!("{}: shares are not listed here; they come by themselves", market.symbol),
                 ));
             }
             if !seen.insert((market.venue, &market.symbol)) {

@@ -22,6 +22,9 @@ pub const DEMO_BTCTURK_TRADE_KEY: &str = "00000000-dead-4bee-8fee-demo00000002";
 /// Its secret, base64 as BTCTurk gives them out: not a secret, it opens nothing but the simulator.
 pub const DEMO_BTCTURK_TRADE_SECRET: &str = "ZGVtby1idGN0dXJrLXNlY3JldC10cmFkaW5nLTAwMDI=";
 
+/// Bearer key of the simulated vendor of Borsa Istanbul's prices: not a secret, it opens nothing but the simulator.
+pub const DEMO_BIST_TOKEN: &str = "demo-bist-token-read-only";
+
 /// Assets in August 2024, when the recording beside the tests was made.
 pub(crate) fn assets() -> Vec<AssetConfig> {
     [

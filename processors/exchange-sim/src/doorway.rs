@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use crate::binance;
+use crate::bist;
 use crate::btcturk;
 use crate::config::Venue;
 use crate::fault;
@@ -24,7 +25,7 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Names of parameters that say which symbol a request is about.
 const SYMBOL_PARAMETERS: [&str; 3] = ["symbol", "pairSymbol", "pair"];
 
-/// Middleware of both exchanges.
+/// Middleware of all exchanges.
 pub(crate) async fn through(
     State((world, venue)): State<(Arc<World>, Venue)>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -108,6 +109,7 @@ fn refused(venue: Venue, code: u16, body: Option<Value>, retry_after: Option<u64
         None => match venue {
             Venue::Binance => binance::status_body(code).to_string(),
             Venue::Btcturk => btcturk::status_body(code).to_string(),
+            Venue::Bist => bist::status_body(code).to_string(),
         },
     };
     let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

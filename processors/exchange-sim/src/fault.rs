@@ -307,7 +307,7 @@ impl Fault {
 }
 
 const FIELDS: [(&str, &str); 18] = [
-    ("exchange", "binance, btcturk"),
+    ("exchange", "binance, btcturk, bist"),
     (
         "kind",
         "delay, status, drop, cut, freeze, skip, duplicate, garbage, clock_skew, revoke_key, lost_before, lost_after, reject, part_expire, cancel_race",

@@ -1,5 +1,5 @@
-//! Two exchanges on loopback: Binance Spot and BTCTurk as their REST and WebSocket interfaces really behave, over a seeded market or a
-//! recording, with faults on demand. Knows nothing of the bus: connectors talk to it as they talk to the real ones.
+//! Two exchanges and a vendor of share prices on loopback: Binance Spot and BTCTurk as their REST and WebSocket interfaces really
+//! behave, over a seeded market or a recording, and Borsa Istanbul's shares as vendors tell them, with faults on demand. Knows nothing of the bus: connectors talk to it as they talk to the real ones.
 //!
 //! Read in this order: [`market`] (what happens, no clock and no I/O), [`orders`] (an account's orders and balances, as pure),
 //! `engine` and `replay` (when it happens), `trading` (orders meet the market), `hub` and `socket` (who is told), `binance` and
@@ -15,6 +15,9 @@
 //!
 //! Each exchange has one account. [`DEMO_BINANCE_KEY`] and [`DEMO_BTCTURK_KEY`] read it, [`DEMO_BINANCE_TRADE_KEY`] and
 //! [`DEMO_BTCTURK_TRADE_KEY`] also trade on it.
+//!
+//! BIST: `GET /quotes?symbols=THYAO,AKBNK` with `Authorization: Bearer` [`DEMO_BIST_TOKEN`], in the exchange's session or, as the
+//! demo has it, around the clock; faults delay, status, drop, garbage, freeze, skip (a symbol's row), clock_skew and revoke_key.
 //!
 //! # How orders are filled
 //! An incoming order takes what the book of its moment has, level by level; what it took is gone from the public book until the
@@ -32,6 +35,7 @@
 //! | `POST /sim/orders/fill`, `/cancel`, `/expire` | an open order, whatever the market says: `{"exchange","client_id" or "order_id"[,"quantity"]}` |
 //! | `POST /sim/balances` | a deposit, or below zero a withdrawal: `{"exchange","asset","amount"}` |
 //! | `POST /sim/state/reset` | a restart with another state: `{"exchange"[,"orders":true,"sockets":true,"configured_balances":false,"balances":{"USDT":{"free":"1","locked":"0"}}]}` |
+//! | `GET, POST /sim/bist` | the vendor's clock, delay and codes: `{"calendar":"exchange","shift_ms":0,"delay_minutes":15,"rename":{"from","to"},"hold":{"symbol","row":{"last":1.234}},"release":"THYAO"}`, each optional |
 //! | `POST /sim/market` | holds a market: `{"exchange","symbol","bid","bid_size","ask","ask_size"}` or `"bids":[["60000","1"],…]`; `"trade":{"price","quantity","side"}` lets somebody trade; `"beat":false` silences it, `"frozen":false` lets it go |
 
 mod account;
@@ -39,6 +43,7 @@ mod admin;
 mod admin_market;
 mod admin_orders;
 mod binance;
+mod bist;
 mod btcturk;
 mod candles;
 mod config;
@@ -70,9 +75,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use bist::{BistConfig, CalendarKind};
 pub use config::{AccountConfig, ApiKey, AssetConfig, Config, Holding, MarketConfig, Replay, Speed, Venue};
 pub use demo::{
-    DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, DEMO_BTCTURK_KEY,
+    DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, DEMO_BIST_TOKEN, DEMO_BTCTURK_KEY,
     DEMO_BTCTURK_SECRET, DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET,
 };
 pub use error::Error;
@@ -93,6 +99,8 @@ pub struct Sim {
     pub binance_addr: SocketAddr,
     /// Where BTCTurk is: `http://…/api/v2/…`, `http://…/v1/…`, `ws://…/`.
     pub btcturk_addr: SocketAddr,
+    /// Where the vendor of Borsa Istanbul's prices is: `http://…/quotes`.
+    pub bist_addr: SocketAddr,
     /// Where faults are set: `http://…/sim/…`.
     pub admin_addr: SocketAddr,
     world: Arc<World>,
@@ -155,6 +163,7 @@ pub async fn start(config: Config) -> Result<Sim, Error> {
     let stop = shutdown.clone().drop_guard();
     let (binance, binance_addr) = Door::open("binance", config.binance, shutdown.clone()).await?;
     let (btcturk, btcturk_addr) = Door::open("btcturk", config.btcturk, shutdown.clone()).await?;
+    let (bist, bist_addr) = Door::open("bist", config.bist, shutdown.clone()).await?;
     let (admin, admin_addr) = Door::open("admin", config.admin, shutdown.clone()).await?;
     let token = shutdown.clone();
     // Reading a recording once and making up the past takes a moment of pure work.
@@ -164,6 +173,7 @@ pub async fn start(config: Config) -> Result<Sim, Error> {
     for (door, router) in [
         (binance, binance::router(world.clone())),
         (btcturk, btcturk::router(world.clone())),
+        (bist, bist::router(world.clone())),
         (admin, admin::router(world.clone())),
     ] {
         let stopped = shutdown.clone().cancelled_owned();
@@ -184,8 +194,8 @@ pub async fn start(config: Config) -> Result<Sim, Error> {
             result = replay::run(for_replay) => result,
         }
     });
-    tracing::info!(%binance_addr, %btcturk_addr, %admin_addr, "exchanges simulated");
-    Ok(Sim { binance_addr, btcturk_addr, admin_addr, world, shutdown, _stop: stop, tasks })
+    tracing::info!(%binance_addr, %btcturk_addr, %bist_addr, %admin_addr, "exchanges simulated");
+    Ok(Sim { binance_addr, btcturk_addr, bist_addr, admin_addr, world, shutdown, _stop: stop, tasks })
 }
 
 fn prepare(config: Config, shutdown: CancellationToken) -> Result<(Arc<World>, Engine), Error> {

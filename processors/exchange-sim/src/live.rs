@@ -322,7 +322,7 @@ impl Symbol {
         let topic = |binance: &str, btcturk: &str| -> Arc<str> {
             match config.venue {
                 Venue::Binance => format!("{lower}@{binance}").into(),
-                Venue::Btcturk => format!("{btcturk}:{name}").into(),
+                Venue::Btcturk | Venue::Bist => format!("{btcturk}:{name}").into(),
             }
         };
         let topics = Topics {
@@ -370,7 +370,7 @@ impl Symbol {
                 let id = match venue {
                     // No holes, also after a test traded by hand.
                     Venue::Binance => live.last.map_or(id, |last| last.id + 1),
-                    Venue::Btcturk => ticks(now_ms).max(live.last.map_or(0, |last| last.id + 1)),
+                    Venue::Btcturk | Venue::Bist => ticks(now_ms).max(live.last.map_or(0, |last| last.id + 1)),
                 };
                 let trade = TradeRow::new(id, price, quantity, now_ms, buyer_is_maker);
                 live.trade(trade);

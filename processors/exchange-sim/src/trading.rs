@@ -175,6 +175,8 @@ impl World {
                     binance::tell_execution(self, execution);
                 }
                 Venue::Btcturk => btcturk::tell_execution(self, execution),
+                // A vendor of prices takes no orders.
+                Venue::Bist => {}
             }
         }
     }

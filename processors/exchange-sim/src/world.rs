@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
-use crate::config::{Config, Venue};
+use crate::bist::Vendor;
+use crate::config::{AccountConfig, Config, Venue};
 use crate::fault::Fault;
 use crate::faults::Faults;
 use crate::hub::Hub;
@@ -53,6 +54,9 @@ pub(crate) struct World {
     pub config: Config,
     pub binance: Exchange,
     pub btcturk: Exchange,
+    /// The vendor's requests are counted here; it has neither sockets nor markets in this sense.
+    pub shares: Exchange,
+    pub bist: Vendor,
     pub faults: Faults,
     pub weights: Bans,
     pub order_counts: OrderCounts,
@@ -75,9 +79,11 @@ impl World {
                 .filter(|market| market.venue == venue)
                 .map(|market| Arc::new(Symbol::new(market.clone(), of_replay(&market.symbol), config.trades_kept, minutes)))
                 .collect();
+            let no_account = AccountConfig { keys: Vec::new(), balances: BTreeMap::new() };
             let account = match venue {
                 Venue::Binance => &config.binance_account,
                 Venue::Btcturk => &config.btcturk_account,
+                Venue::Bist => &no_account,
             };
             Exchange {
                 by_name: symbols.iter().map(|symbol| (symbol.config.symbol.clone(), symbol.clone())).collect(),
@@ -91,6 +97,8 @@ impl World {
         Self {
             binance: exchange(Venue::Binance),
             btcturk: exchange(Venue::Btcturk),
+            shares: exchange(Venue::Bist),
+            bist: Vendor::new(&config.bist_vendor, config.seed),
             faults: Faults::new(config.seed),
             weights: Bans::new(config.binance_weight_per_min),
             order_counts: OrderCounts::new(config.binance_orders_per_10_s, config.binance_orders_per_day),
@@ -107,6 +115,7 @@ impl World {
         match venue {
             Venue::Binance => &self.binance,
             Venue::Btcturk => &self.btcturk,
+            Venue::Bist => &self.shares,
         }
     }
 

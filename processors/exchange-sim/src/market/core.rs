@@ -60,7 +60,7 @@ impl Market {
         let mut ids = Rng::new(seed, &format!("ids of {label}"));
         let (trade, update) = match config.venue {
             Venue::Binance => (100_000_000 + ids.below(3_000_000_000), 1_000_000_000 + ids.below(50_000_000_000)),
-            Venue::Btcturk => (1, 1),
+            Venue::Btcturk | Venue::Bist => (1, 1),
         };
         Ok(Self {
             base: config.base.clone(),

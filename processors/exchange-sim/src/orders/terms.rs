@@ -51,7 +51,8 @@ impl Terms {
             Venue::Btcturk if market.quote == "TRY" => {
                 (Decimal::new(12, 4), Decimal::new(24, 4), Fees::Quote, Some(Decimal::new(5, 2)))
             }
-            Venue::Btcturk => (Decimal::new(10, 4), Decimal::new(14, 4), Fees::Quote, Some(Decimal::new(5, 2))),
+            // Shares are not traded here; what a share would cost is nobody's question.
+            Venue::Btcturk | Venue::Bist => (Decimal::new(10, 4), Decimal::new(14, 4), Fees::Quote, Some(Decimal::new(5, 2))),
         };
         Self {
             symbol: market.symbol.as_str().into(),
