@@ -18,7 +18,7 @@ use crate::limiter::Bucket;
 use crate::retry::{self, RetryConfig};
 
 /// Headers in which keys travel.
-const KEY_HEADERS: [&str; 2] = ["x-mbx-apikey", "x-pck"];
+const KEY_HEADERS: [&str; 3] = ["x-mbx-apikey", "x-pck", "authorization"];
 /// What stands in place of a key that an exchange says back.
 const KEY_SHOWN: &str = "(our key)";
 /// A key that is cut off is left out from this many bytes on.
@@ -373,6 +373,7 @@ impl Caller {
 /// The key that a request carries. The secret itself is never sent.
 fn key_of(request: &reqwest::Request) -> Option<SecretString> {
     let key = KEY_HEADERS.iter().find_map(|name| request.headers().get(*name)?.to_str().ok());
+    let key = key.map(|key| key.strip_prefix("Bearer ").unwrap_or(key));
     key.filter(|key| !key.is_empty()).map(SecretString::from)
 }
 

@@ -111,7 +111,7 @@ impl ApiConfig {
 
 /// A key that is sent in clear text over a network can be read on the way; a loopback address has no way, and a bare host
 /// name or a private address is the simulator in a neighbouring container.
-fn url_problem(url: &str) -> Option<&'static str> {
+pub(crate) fn url_problem(url: &str) -> Option<&'static str> {
     let Ok(parsed) = reqwest::Url::parse(url) else {
         return Some("not an address; write it like \"https://api.binance.com\" or \"http://127.0.0.1:9101\"");
     };

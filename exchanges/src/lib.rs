@@ -5,9 +5,10 @@
 //!
 //! Read in this order: [`config`], [`error`] (how failures are classified), [`decimal`] and [`signing`] (pure),
 //! [`limiter`], [`breaker`], [`retry`], [`clock`] (pure, time passed in), `http` (one request), [`caller`] (the loop
-//! around it that applies all of them), the two clients [`binance`] and [`btcturk`], and [`orders`], their order side.
+//! around it that applies all of them), the clients [`binance`], [`btcturk`] and [`bist`], and [`orders`], their order side.
 
 pub mod binance;
+pub mod bist;
 pub mod breaker;
 pub mod btcturk;
 pub mod caller;
@@ -22,6 +23,7 @@ pub mod retry;
 pub mod signing;
 
 pub use binance::Binance;
+pub use bist::Bist;
 pub use breaker::{BreakerConfig, BreakerMode, BreakerState};
 pub use btcturk::BtcTurk;
 pub use caller::{CallReport, Observer, Outcome};
