@@ -4,11 +4,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use spark_bus_schema::Venue;
+use spark_bus_schema::candles::{HISTORY_ROWS_MAX, TimeFrame};
+use spark_exchanges::ApiConfig;
 
 use crate::Symbol;
+use crate::bars::BarsConfig;
 
 /// Bounds of [`Config::mark_interval_ms`] and [`Config::quote_age_ms_max`].
 const INTERVAL_MS: (u64, u64) = (100, 60_000);
+/// Bounds of [`Config::grace_ms`].
+const GRACE_MS: (u64, u64) = (0, 60_000);
+/// Least of [`Config::backfill_candles`]; the most is what one message may hold.
+const BACKFILL_MIN: u16 = 1;
 
 /// What the process is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +30,48 @@ pub struct Config {
     pub mark_interval_ms: u64,
     /// A quote older than this makes no mark, ms.
     pub quote_age_ms_max: u64,
+    /// Lengths of candles.
+    pub timeframes: Vec<TimeFrame>,
+    /// After its end a candle waits this long for trades that are on their way, unless a later trade closes it, ms.
+    pub grace_ms: u64,
+    /// Whether exchanges are asked for their candles: the past at a start, and those of which trades are missing.
+    pub backfill: bool,
+    /// How many candles of the past of each symbol and length.
+    pub backfill_candles: u16,
+    /// Binance's REST side.
+    pub binance: RestConfig,
+    /// BTCTurk's.
+    pub btcturk: RestConfig,
+}
+
+/// Where an exchange's candles are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestConfig {
+    /// Scheme, host and port.
+    pub rest_url: String,
+    /// BTCTurk alone: host of the candles; `rest_url` when it is not given.
+    pub graph_url: Option<String>,
+    /// Allowance of this process: weight a minute at Binance, calls a minute at BTCTurk.
+    pub rest_per_minute: Option<u32>,
+}
+
+impl RestConfig {
+    fn at(rest_url: &str) -> Self {
+        Self { rest_url: rest_url.to_owned(), graph_url: None, rest_per_minute: None }
+    }
+
+    fn api(&self) -> ApiConfig {
+        let base = ApiConfig::at(self.rest_url.as_str());
+        ApiConfig { graph_url: self.graph_url.clone(), per_minute: self.rest_per_minute, ..base }
+    }
+}
+
+/// The simulator, as for the feed: a real exchange is asked only when it is named.
+impl Default for RestConfig {
+    fn default() -> Self {
+        Self::at("http://127.0.0.1:4010")
+    }
 }
 
 impl Default for Config {
@@ -31,6 +81,12 @@ impl Default for Config {
             usd_like: ["USD", "USDT", "USDC", "FDUSD"].map(str::to_owned).to_vec(),
             mark_interval_ms: 1_000,
             quote_age_ms_max: 5_000,
+            timeframes: BarsConfig::default().timeframes,
+            grace_ms: 1_000,
+            backfill: true,
+            backfill_candles: 500,
+            binance: RestConfig::default(),
+            btcturk: RestConfig::at("http://127.0.0.1:4011"),
         }
     }
 }
@@ -57,7 +113,34 @@ impl Config {
                 problems.push(format!("{key} = {value}: out of range; write {} to {}", INTERVAL_MS.0, INTERVAL_MS.1));
             }
         }
+        if self.timeframes.is_empty() {
+            problems.push("timeframes = []: no candle would be made; name some, e.g. [\"1m\", \"1h\"]".to_owned());
+        }
+        let most = u64::try_from(HISTORY_ROWS_MAX).unwrap_or(u64::MAX);
+        for (key, value, least, most) in [
+            ("grace_ms", self.grace_ms, GRACE_MS.0, GRACE_MS.1),
+            ("backfill_candles", self.backfill_candles.into(), BACKFILL_MIN.into(), most),
+        ] {
+            if !(least..=most).contains(&value) {
+                problems.push(format!("{key} = {value}: out of range; write {least} to {most}"));
+            }
+        }
+        for (venue, rest) in [("binance", &self.binance), ("btcturk", &self.btcturk)] {
+            let named = |problem: String| problem.replace(".base_url", ".rest_url").replace(".per_minute", ".rest_per_minute");
+            problems.extend(rest.api().problems(venue).into_iter().map(named));
+        }
         problems
+    }
+
+    pub(crate) fn bars(&self) -> BarsConfig {
+        BarsConfig { timeframes: self.timeframes.clone(), grace: Duration::from_millis(self.grace_ms) }
+    }
+
+    pub(crate) fn rest(&self, venue: Venue) -> ApiConfig {
+        match venue {
+            Venue::Btcturk => self.btcturk.api(),
+            Venue::Binance | Venue::Bist => self.binance.api(),
+        }
     }
 
     pub(crate) fn always(&self) -> BTreeSet<Symbol> {
@@ -99,5 +182,10 @@ mod tests {
         check(|config| config.usd_like = vec!["usdt".into()], "usd_like.0 = \"usdt\"");
         check(|config| config.mark_interval_ms = 0, "mark_interval_ms = 0");
         check(|config| config.quote_age_ms_max = 3_600_000, "quote_age_ms_max = 3600000");
+        check(|config| config.timeframes.clear(), "timeframes = []");
+        check(|config| config.grace_ms = 60_001, "grace_ms = 60001: out of range; write 0 to 60000");
+        check(|config| config.backfill_candles = 1_001, "backfill_candles = 1001: out of range; write 1 to 1000");
+        check(|config| config.binance.rest_url = "nowhere".to_owned(), "binance.rest_url = \"nowhere\"");
+        check(|config| config.btcturk.graph_url = Some("http://api.example.com/x".to_owned()), "btcturk.graph_url");
     }
 }

@@ -1,4 +1,5 @@
-//! The process: quotes and the LEDGER in, marks out.
+//! The process: quotes and the LEDGER in, marks out; beside it trades in, candles out, with a reader and a checkpoint of their
+//! own, because a mark must not wait for candles.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use spark_bus_schema::candles::Candle;
 use spark_bus_schema::market::QuoteBatch;
 use spark_bus_schema::marks::Mark;
 use spark_bus_schema::subject::{self, FEED, LEDGER};
@@ -15,8 +17,10 @@ use spark_bus_schema::{DecodeError, InstrumentTable};
 use spark_nats::{Bus, Delivery, Follower, Meta, PublishError, Resume, Service, Start, now};
 
 use crate::Symbol;
+use crate::backfill::Backfill;
 use crate::config::Config;
 use crate::interest::{Event, Interest};
+use crate::machine::CandleMaker;
 use crate::marks::{Marks, Withheld};
 
 /// How often it is looked for marks that have become due.
@@ -32,6 +36,15 @@ pub enum Error {
     /// The broker or the checkpoint failed.
     #[error("make marks")]
     Bus(#[source] spark_nats::Error),
+    /// The broker or the checkpoint failed.
+    #[error("make candles")]
+    Candles(#[source] spark_nats::Error),
+    /// The task that makes candles died.
+    #[error("the task that makes candles died")]
+    CandlesEnded(#[source] tokio::task::JoinError),
+    /// The clients of the exchanges cannot be set up.
+    #[error("set up the exchanges' clients")]
+    Exchange(#[source] spark_exchanges::Error),
     /// A mark may not be stored.
     #[error("publish on {subject}")]
     Publish {
@@ -54,20 +67,49 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
 pub async fn run(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
-    let Some((resume, state)) = Resume::open(&service, LEDGER).await.map_err(Error::Bus)? else { return Ok(()) };
+    let mut candles = tokio::spawn(make_candles(bars_service(&service)?, CandleMaker::new(&config.bars(), &service.status)));
+    let outcome = tokio::select! {
+        outcome = make_marks(&service, &config, instruments) => outcome,
+        outcome = &mut candles => return outcome.map_err(Error::CandlesEnded)?,
+    };
+    if outcome.is_err() {
+        candles.abort();
+        return outcome;
+    }
+    candles.await.map_err(Error::CandlesEnded)?
+}
+
+/// The service under the name of the second reader, with a folder of its own for the checkpoint.
+fn bars_service(service: &Service) -> Result<Service, Error> {
+    let data_dir = service.data_dir.join("bars");
+    std::fs::create_dir_all(&data_dir)
+        .map_err(|source| spark_nats::Error::File { action: "create folder", path: data_dir.clone(), source })
+        .map_err(Error::Candles)?;
+    let (bus, shutdown, status) = (service.bus.clone(), service.shutdown.clone(), service.status.clone());
+    Ok(Service { name: "candles-bars", bus, data_dir, shutdown, status })
+}
+
+async fn make_candles(service: Service, maker: CandleMaker) -> Result<(), Error> {
+    spark_nats::run_machine(&service, maker).await.map_err(Error::Candles)
+}
+
+async fn make_marks(service: &Service, config: &Config, instruments: &InstrumentTable) -> Result<(), Error> {
+    let backfill = Backfill::start(service, config).map_err(Error::Exchange)?;
+    let Some((resume, state)) = Resume::open(service, LEDGER).await.map_err(Error::Bus)? else { return Ok(()) };
     let mut interest = Interest::new(config.always());
     if let Some(state) = state {
         interest.load(&state).map_err(Error::State)?;
     }
     let mut process = Process {
-        marks: Marks::new(&config, instruments),
+        marks: Marks::new(config, instruments),
         interest,
         resume,
         is_caught_up: false,
         storing: FuturesUnordered::new(),
         published: service.status.counter("spark_marks_total"),
         missing: HashMap::new(),
-        service: &service,
+        backfill,
+        service,
     };
     let outcome = tokio::select! {
         () = service.shutdown.cancelled() => Ok(()),
@@ -89,13 +131,14 @@ struct Process<'a> {
     published: Arc<AtomicU64>,
     /// Wanted symbols that no mark can be made of, why, and when that was said.
     missing: HashMap<Symbol, (Withheld, Instant)>,
+    backfill: Backfill,
 }
 
 impl Process<'_> {
     async fn follow(&mut self) -> Result<(), Error> {
         let (bus, name) = (&self.service.bus, self.service.name);
-        let quotes = vec![subject::QUOTES.to_owned()];
-        let mut feed = Follower::start(bus.clone(), name, FEED, quotes, Start::LastPerSubject);
+        let subjects = vec![subject::QUOTES.to_owned(), subject::CANDLES.to_owned()];
+        let mut feed = Follower::start(bus.clone(), name, FEED, subjects, Start::LastPerSubject);
         let subjects = Event::SUBJECTS.iter().map(|&subject| subject.to_owned()).collect();
         let mut ledger = Follower::start(bus.clone(), name, LEDGER, subjects, self.resume.start());
         self.service.status.set(ProcessState::Running, None);
@@ -105,7 +148,7 @@ impl Process<'_> {
             tokio::select! {
                 biased;
                 batch = ledger.next() => self.decisions(batch.ok_or(Error::ReaderEnded(LEDGER))?),
-                batch = feed.next() => self.quotes(batch.ok_or(Error::ReaderEnded(FEED))?),
+                batch = feed.next() => self.market(batch.ok_or(Error::ReaderEnded(FEED))?),
                 Some(stored) = self.storing.next() => {
                     if stored? {
                         self.published.fetch_add(1, Ordering::Relaxed);
@@ -136,11 +179,19 @@ impl Process<'_> {
         }
     }
 
-    fn quotes(&mut self, batch: Vec<Delivery>) {
+    fn market(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
+            if subject::matches(subject::CANDLES, &delivery.subject) {
+                match delivery.decode::<Candle>() {
+                    Ok(candle) => self.backfill.candle(&candle),
+                    Err(error) => unreadable(self.service, &delivery, &error),
+                }
+                continue;
+            }
             match delivery.decode::<QuoteBatch>() {
                 Ok(quotes) => {
                     self.marks.quotes(&quotes, delivery.sequence);
+                    self.backfill.symbol(quotes.venue, &quotes.symbol);
                     // Somebody waits for the first quote of this symbol; everything else has time until the next look.
                     let symbol = (quotes.venue, quotes.symbol);
                     if self.interest.is_asked(&symbol) {
