@@ -4,6 +4,7 @@ use spark_bus_schema::audit::{AuditDamage, AuditVerified};
 use spark_bus_schema::control::{BreakerCommand, BreakerMode as Commanded, CancelCommand, HaltScope, KillSwitch, ResumeCommand};
 use spark_bus_schema::orders::{InstrumentFilters, OrderEvent, Reconciliation};
 use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::strategies::StrategyRegistered;
 use spark_bus_schema::{DecodeError, subject};
 use spark_exchanges::BreakerMode;
 use spark_nats::{Delivery, park, text};
@@ -42,6 +43,7 @@ impl Engine<'_> {
             // What was stored before our epoch has been taken in by then.
             let is_word = matches!(delivery.subject.as_str(), subject::AUDIT_VERIFIED | subject::AUDIT_DAMAGE);
             if !self.started && is_word && is_readable && delivery.sequence > self.lease.epoch() {
+                self.quiet_symbols().await?;
                 self.begin();
             }
             if delivery.sequence == self.kill_ahead {
@@ -116,6 +118,10 @@ impl Engine<'_> {
             belongs(delivery, &subject::cancel(&command.order))?;
             let words = format!("cancelled: {} ({})", command.reason, command.actor);
             self.apply(Event::Cancel { order: command.order, words });
+        } else if is(subject::REGISTRY) {
+            let strategy: StrategyRegistered = delivery.decode()?;
+            belongs(delivery, &subject::registry(&strategy.name))?;
+            self.apply(Event::Registered(Box::new(strategy)));
         } else if is(subject::RESUME) {
             let command: ResumeCommand = delivery.decode()?;
             self.resumed(&command);

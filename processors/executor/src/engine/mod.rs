@@ -27,6 +27,7 @@ use crate::Error;
 use crate::config::{Config, EXCHANGES};
 use crate::live::{Gate, Heard, Live};
 use crate::machine::{Action, Core, Event, VenueRules};
+use crate::paper::market::RECORD_AGE_MAX;
 use crate::paper::{Account, Desk};
 use crate::telemetry::{self, CallQueue};
 
@@ -50,6 +51,7 @@ const SUBJECTS: &[&str] = &[
     subject::KILL_SWITCH,
     subject::CANCELS,
     subject::RESUME,
+    subject::REGISTRY,
     subject::BREAKER,
     subject::AUDIT_VERIFIED,
     subject::AUDIT_DAMAGE,
@@ -201,8 +203,10 @@ impl<'a> Engine<'a> {
         let start = self.cursor.map_or(Start::Beginning, Start::After);
         let subjects = SUBJECTS.iter().map(|&subject| subject.to_owned()).collect();
         let mut ledger = Follower::start(self.bus.clone(), self.service.name, subject::LEDGER, subjects, start);
-        let quotes = vec![subject::QUOTES.to_owned()];
-        let mut feed = Follower::start(self.bus.clone(), self.service.name, subject::FEED, quotes, Start::LastPerSubject);
+        // Heartbeats say how far FEED has been read when nobody quotes.
+        let quotes = vec![subject::QUOTES.to_owned(), subject::HEARTBEATS.to_owned()];
+        let since = Start::Since(now() - RECORD_AGE_MAX);
+        let mut feed = Follower::start(self.bus.clone(), self.service.name, subject::FEED, quotes, since);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -320,25 +324,42 @@ impl<'a> Engine<'a> {
 
     fn quotes(&mut self, batch: &[Delivery]) {
         for delivery in batch {
-            let Ok(quotes) = delivery.decode::<QuoteBatch>() else {
-                // Whoever needs quotes to be whole parks it; here the next one comes in a moment.
-                tracing::debug!(subject = delivery.subject, "a quote that cannot be read");
-                continue;
-            };
-            if !self.lives.contains_key(&quotes.venue) {
-                continue;
+            if subject::matches(subject::QUOTES, &delivery.subject) {
+                self.quote(delivery);
             }
-            let Some(last) = quotes.last() else { continue };
-            let place = (quotes.venue, quotes.symbol.clone());
-            self.tops.insert(place, last);
-            let at = now();
-            for row in 0..quotes.len() {
-                if let Some(quote) = quote_of(&quotes, row) {
-                    self.core.quote(quotes.venue, &quotes.symbol, &quote, at, &mut self.actions);
-                }
-            }
+            self.core.feed_read(delivery.stored_at, now(), &mut self.actions);
             self.act();
         }
+    }
+
+    fn quote(&mut self, delivery: &Delivery) {
+        let Ok(quotes) = delivery.decode::<QuoteBatch>() else {
+            // Whoever needs quotes to be whole parks it; here the next one comes in a moment.
+            tracing::debug!(subject = delivery.subject, "a quote that cannot be read");
+            return;
+        };
+        if !self.lives.contains_key(&quotes.venue) {
+            return;
+        }
+        let Some(last) = quotes.last() else { return };
+        self.core.quotes(&quotes, delivery.stored_at, now(), &mut self.actions);
+        self.tops.insert((quotes.venue, quotes.symbol), last);
+    }
+
+    /// Reads the last quote of each symbol that nobody has quoted since the beginning of the record.
+    async fn quiet_symbols(&mut self) -> Result<(), Error> {
+        let paper = self.lives.keys().filter(|venue| self.config.exchange(**venue).mode == TradingMode::Paper);
+        for row in paper.flat_map(|venue| self.instruments.at(*venue)) {
+            if self.core.has_quote(row.venue, &row.symbol) {
+                continue;
+            }
+            let last = self.bus.last(subject::FEED, &subject::quotes(row.venue, &row.symbol)).await?;
+            let Some((delivery, quotes)) = last.and_then(|last| Some((last.stored_at, last.decode::<QuoteBatch>().ok()?))) else {
+                continue;
+            };
+            self.core.quotes(&quotes, delivery, now(), &mut self.actions);
+        }
+        Ok(())
     }
 
     /// Paper orders can be filled: the quotes that are there have been read.
@@ -365,11 +386,6 @@ impl<'a> Engine<'a> {
             }
         }
         self.apply(Event::Start);
-        // Quotes that came before there was a desk.
-        for ((venue, symbol), quote) in &self.tops {
-            self.core.quote(*venue, symbol, quote, now(), &mut self.actions);
-        }
-        self.act();
         self.set_stops();
         tracing::info!(orders = self.core.works().count(), epoch = self.lease.epoch(), "began");
     }
@@ -471,15 +487,4 @@ impl<'a> Engine<'a> {
         let Some(cursor) = self.cursor else { return Ok(()) };
         self.store.finish(self.core.ledger(), &self.saved, cursor).await
     }
-}
-
-fn quote_of(batch: &QuoteBatch, row: usize) -> Option<Quote> {
-    Some(Quote {
-        update_id: *batch.update_id.get(row)?,
-        received_at: *batch.received_at.get(row)?,
-        bid_price: batch.bid_price.get(row)?,
-        bid_quantity: batch.bid_quantity.get(row)?,
-        ask_price: batch.ask_price.get(row)?,
-        ask_quantity: batch.ask_quantity.get(row)?,
-    })
 }

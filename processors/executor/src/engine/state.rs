@@ -14,7 +14,7 @@ use crate::machine::ledger::Ledger;
 use crate::reconcile::Tape;
 
 /// Layout of the state; another number is another program's, and the LEDGER is read from its beginning.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Saved {

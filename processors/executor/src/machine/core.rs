@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spark_bus_schema::control::HaltScope;
-use spark_bus_schema::market::{Quote, Side};
+use spark_bus_schema::market::QuoteBatch;
 use spark_bus_schema::orders::{Evidence, OrderEvent, OrderId, OrderState, TradingMode};
 use spark_bus_schema::{Instrument, InstrumentTable, Timestamp, Venue};
 
@@ -16,6 +16,7 @@ use super::report::Report;
 use super::work::{Sent, Work};
 use super::{Action, Event, Pauses, VenueRules};
 use crate::paper::Desk;
+use crate::paper::market::Market;
 use crate::reconcile::Ours;
 
 /// One exchange in hand.
@@ -28,8 +29,12 @@ pub(super) struct Place {
     pub unusable: Option<String>,
     pub user_data: bool,
     pub desk: Option<Desk>,
+    /// Books that were read before there was a desk.
+    pub early: Market,
     /// Orders that wait until it is ready.
     pub waiting: VecDeque<OrderId>,
+    /// Orders that wait until FEED has been read past their moment, in the order of the moments.
+    pub reading: BTreeMap<(Timestamp, u64), OrderId>,
 }
 
 /// Everything in hand.
@@ -59,7 +64,16 @@ impl Core {
         ledger: Ledger,
         instruments: &InstrumentTable,
     ) -> Self {
-        let place = |rules| Place { rules, ready: false, unusable: None, user_data: false, desk: None, waiting: VecDeque::new() };
+        let place = |rules| Place {
+            rules,
+            ready: false,
+            unusable: None,
+            user_data: false,
+            desk: None,
+            early: Market::default(),
+            waiting: VecDeque::new(),
+            reading: BTreeMap::new(),
+        };
         let all = Venue::ALL.into_iter().flat_map(|venue| instruments.at(venue));
         Self {
             pauses,
@@ -83,10 +97,14 @@ impl Core {
     }
 
     /// Gives a paper exchange its desk, before [`Event::Start`].
-    pub fn set_desk(&mut self, venue: Venue, desk: Desk) {
-        if let Some(place) = self.places.get_mut(&venue) {
-            place.desk = Some(desk);
+    pub fn set_desk(&mut self, venue: Venue, mut desk: Desk) {
+        let Some(place) = self.places.get_mut(&venue) else { return };
+        let mut market = std::mem::take(&mut place.early);
+        for (symbol, side, at, quantity) in self.ledger.taken(venue) {
+            market.taken_earlier(symbol, side, at, quantity);
         }
+        desk.set_market(market);
+        place.desk = Some(desk);
     }
 
     /// The desk of a paper exchange.
@@ -194,6 +212,7 @@ impl Core {
             Event::Kill { sequence, command } => self.kill(sequence, &command, at, out),
             Event::Halt { scope, reason } => self.halt(&scope, reason, at, out),
             Event::Resume(command) => self.resume(&command, at, out),
+            Event::Registered(strategy) => self.ledger.registered(&strategy),
             Event::Reconciled(reconciliation) => {
                 self.ledger.reconciled(&reconciliation);
                 if reconciliation.halted.is_some() {
@@ -243,15 +262,39 @@ impl Core {
         }
     }
 
-    /// A new top of book at a paper exchange.
-    pub fn quote(&mut self, venue: Venue, symbol: &str, quote: &Quote, at: Timestamp, out: &mut Vec<Action>) {
-        let Some(desk) = self.places.get_mut(&venue).and_then(|place| place.desk.as_mut()) else { return };
-        if !desk.has_quote(symbol) {
-            let taken = |side| self.ledger.taken_since(venue, symbol, side, quote.received_at);
-            desk.quote_again(symbol, quote, taken(Side::Buy), taken(Side::Sell));
-        }
-        for (order, report) in desk.quote(symbol, quote, at) {
+    /// A message of quotes of a paper exchange, stored by FEED at `stored_at`.
+    pub fn quotes(&mut self, batch: &QuoteBatch, stored_at: Timestamp, at: Timestamp, out: &mut Vec<Action>) {
+        let Some(place) = self.places.get_mut(&batch.venue) else { return };
+        let Some(desk) = &mut place.desk else { return place.early.batch(batch, stored_at) };
+        for (order, report) in desk.quotes(batch, stored_at, at) {
             self.with(&order, at, out, |core, work, out| core.told(work, &report, Evidence::Paper, at, out));
+        }
+    }
+
+    /// Whether a quote of a symbol has been seen.
+    #[must_use]
+    pub fn has_quote(&self, venue: Venue, symbol: &str) -> bool {
+        self.places.get(&venue).is_some_and(|place| {
+            let market = place.desk.as_ref().map_or(&place.early, Desk::market);
+            market.has_quote(symbol)
+        })
+    }
+
+    /// FEED has been read up to and with what was stored then, whatever it was: orders that waited for that are filled.
+    pub fn feed_read(&mut self, stored_at: Timestamp, at: Timestamp, out: &mut Vec<Action>) {
+        let mut due = Vec::new();
+        for place in self.places.values_mut() {
+            let Some(desk) = &mut place.desk else {
+                place.early.read_to(stored_at);
+                continue;
+            };
+            desk.market_mut().read_to(stored_at);
+            while let Some(first) = place.reading.first_entry().filter(|first| first.key().0 < stored_at) {
+                due.push(first.remove());
+            }
+        }
+        for order in due {
+            self.with(&order, at, out, |_, _, _| {});
         }
     }
 
@@ -381,6 +424,11 @@ impl Core {
         let venues: Vec<Venue> = self.places.keys().copied().collect();
         for venue in venues {
             out.push(Action::Reconcile(venue, "start"));
+            // Orders that rested before meet quotes that were read before there was a desk.
+            let desk = self.places.get_mut(&venue).and_then(|place| place.desk.as_mut());
+            for (order, report) in desk.map(|desk| desk.match_all(at)).unwrap_or_default() {
+                self.with(&order, at, out, |core, work, out| core.told(work, &report, Evidence::Paper, at, out));
+            }
         }
     }
 

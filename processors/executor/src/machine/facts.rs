@@ -38,6 +38,9 @@ pub struct Terms {
     pub decided_at: Timestamp,
     /// Not to be sent after this.
     pub expires_at: Timestamp,
+    /// The moment of FEED's record that led to it: on paper it is filled against the book of that moment.
+    #[serde(default)]
+    pub book_at: Option<Timestamp>,
 }
 
 /// Orders that wait for each other while one of them is unknown: strategy, exchange, symbol.
@@ -61,6 +64,7 @@ impl Terms {
             limit_price: intent.limit_price,
             decided_at: order.decided_at,
             expires_at: order.expires_at,
+            book_at: intent.decided_at,
         }
     }
 

@@ -9,6 +9,7 @@ use spark_bus_schema::control::{HaltScope, KillSwitch, ResumeCommand};
 use spark_bus_schema::market::Side;
 use spark_bus_schema::orders::{OrderEvent, OrderId, OrderState, Reconciliation, TradingMode};
 use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::strategies::{StrategyRegistered, StrategyStatus};
 use spark_bus_schema::{Instrument, Timestamp, Venue};
 use spark_ledger::{Book, Known};
 
@@ -65,6 +66,9 @@ pub struct Ledger {
     resumed: BTreeMap<Venue, Timestamp>,
     /// Orders that somebody wants taken back, and why.
     pub cancels: BTreeMap<OrderId, String>,
+    /// How far each registered strategy has come. People register them, so there are few.
+    #[serde(default)]
+    registered: BTreeMap<String, StrategyStatus>,
     early_cancels: VecDeque<OrderId>,
 }
 
@@ -77,11 +81,13 @@ fn taken_key(venue: Venue, symbol: &str, side: Side) -> String {
 }
 
 impl Ledger {
-    /// What paper orders have taken since a moment, base currency, as far as it is remembered.
-    #[must_use]
-    pub fn taken_since(&self, venue: Venue, symbol: &str, side: Side, since: Timestamp) -> Decimal {
-        let taken = self.taken.get(&taken_key(venue, symbol, side)).into_iter().flatten();
-        taken.filter(|(at, _)| *at >= since).fold(Decimal::ZERO, |sum, (_, quantity)| sum.checked_add(*quantity).unwrap_or(sum))
+    /// What paper orders of a venue have taken, as far as it is remembered: symbol, side, when, base currency.
+    pub fn taken(&self, venue: Venue) -> impl Iterator<Item = (&str, Side, Timestamp, Decimal)> {
+        let of_venue = self.taken.iter().filter_map(move |(key, taken)| {
+            let (symbol, side) = key.strip_prefix(venue.as_str())?.strip_prefix('.')?.rsplit_once('.')?;
+            Some((symbol, if side == "buy" { Side::Buy } else { Side::Sell }, taken))
+        });
+        of_venue.flat_map(|(symbol, side, taken)| taken.iter().map(move |(at, quantity)| (symbol, side, *at, *quantity)))
     }
 
     /// A verdict. True when it approves.
@@ -204,6 +210,20 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// A strategy has come so far; the newest word decides.
+    pub fn registered(&mut self, strategy: &StrategyRegistered) {
+        self.registered.insert(strategy.name.clone(), strategy.status);
+    }
+
+    /// Why a strategy may not trade on a live exchange, if so: it is registered and not live.
+    #[must_use]
+    pub fn not_live(&self, strategy: &str) -> Option<String> {
+        let status = self.registered.get(strategy).filter(|status| **status != StrategyStatus::Live)?;
+        Some(format!(
+            "strategy {strategy} is `{status}`: on a live exchange only live ones trade; spark strategy promote {strategy}"
+        ))
     }
 
     /// A comparison with the exchange: its baseline and whether it halts.

@@ -20,6 +20,7 @@ use std::time::Duration;
 use spark_bus_schema::control::{HaltScope, KillSwitch, ResumeCommand};
 use spark_bus_schema::orders::{OrderEvent, OrderId, Reconciliation, TradingMode};
 use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::strategies::StrategyRegistered;
 use spark_bus_schema::{Timestamp, Venue};
 
 pub use self::core::Core;
@@ -106,6 +107,8 @@ pub enum Event {
     },
     /// A halt is lifted.
     Resume(Box<ResumeCommand>),
+    /// A strategy was registered, or has come further.
+    Registered(Box<StrategyRegistered>),
     /// A comparison with an exchange was read.
     Reconciled(Box<Reconciliation>),
     /// Everything stored has been read and the lease is ours: begin.

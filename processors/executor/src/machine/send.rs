@@ -13,6 +13,9 @@ use super::work::{Sent, Work};
 
 /// Orders of one key that may wait for an unknown one; more are taken back at once.
 pub const BLOCKED_MAX: usize = 1_000;
+/// A paper order waits this long for FEED to be read past the moment that it was decided at, at most. Something is stored in
+/// FEED all the time (each process tells every second that it is there), so this is long.
+pub const RECORD_WAIT_MAX: Duration = Duration::from_secs(5);
 
 impl Core {
     /// An order that certainly has not left: end it, let it wait, claim it, or send it.
@@ -35,6 +38,11 @@ impl Core {
             let words = format!("{venue} was switched between paper and live trading");
             return self.end_unsent(work, OrderState::Cancelled, words, at, out);
         }
+        if mode == TradingMode::Live
+            && let Some(words) = self.ledger.not_live(&work.terms().strategy)
+        {
+            return self.end_unsent(work, OrderState::Rejected, words, at, out);
+        }
         if !ready {
             return self.wait_for_place(work);
         }
@@ -47,7 +55,7 @@ impl Core {
             if mode == TradingMode::Live {
                 return;
             }
-            if latency > Duration::ZERO {
+            if latency > Duration::ZERO && work.terms().book_at.is_none() {
                 work.not_before = at + latency;
                 let order = work.terms().order.clone();
                 return self.at(at + latency, &order);
@@ -57,7 +65,10 @@ impl Core {
             return;
         }
         match mode {
-            TradingMode::Paper => self.send_to_desk(work, at, out),
+            TradingMode::Paper => match work.terms().book_at {
+                None => self.send_to_desk(work, at, out),
+                Some(decided_at) => self.fill_by_record(work, decided_at + latency, at, out),
+            },
             TradingMode::Live if work.is_stored() => {
                 work.sent = Sent::InFlight;
                 work.sent_at = Some(at);
@@ -74,6 +85,31 @@ impl Core {
         let report = desk.submit(work.terms(), at);
         work.sent = Sent::Yes;
         self.told(work, &report, Evidence::Paper, at, out);
+    }
+
+    /// Fills an order against the book of the moment at which it would have arrived, once FEED has been read past it.
+    fn fill_by_record(&mut self, work: &mut Work, moment: Timestamp, at: Timestamp, out: &mut Vec<Action>) {
+        let Some(place) = self.places.get_mut(&work.terms().exchange) else { return };
+        let Some(desk) = &mut place.desk else { return };
+        if let Some(report) = desk.submit_at(work.terms(), moment) {
+            work.sent = Sent::Yes;
+            return self.told(work, &report, Evidence::Paper, at, out);
+        }
+        match work.read_until {
+            Some(until) if at >= until => {
+                let words =
+                    format!("paper: decided on the book of {moment}, and FEED was not read past it within {RECORD_WAIT_MAX:?}");
+                self.end_unsent(work, OrderState::Expired, words, at, out);
+            }
+            Some(_) => {}
+            None => {
+                let until = at + RECORD_WAIT_MAX;
+                work.read_until = Some(until);
+                let order = work.terms().order.clone();
+                place.reading.insert((moment, work.terms().verdict_sequence), order.clone());
+                self.at(until, &order);
+            }
+        }
     }
 
     fn end_unsent(&mut self, work: &mut Work, state: OrderState, words: String, at: Timestamp, out: &mut Vec<Action>) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 use spark_bus_schema::control::{HaltScope, KillSwitch, ResumeCommand};
-use spark_bus_schema::market::{Quote, Side};
+use spark_bus_schema::market::{Quote, QuoteBatch, Side};
 use spark_bus_schema::orders::{Evidence, Fill, OrderEvent, OrderId, OrderIntent, OrderType, TimeInForce, TradingMode};
 use spark_bus_schema::risk::Verdict;
 use spark_bus_schema::{Fixed, InstrumentTable, Message, Timestamp, Venue};
@@ -176,8 +176,10 @@ impl Stage {
             ask_price: fixed(ask),
             ask_quantity: fixed(size),
         };
+        let mut batch = QuoteBatch::new(Venue::Binance, "BTCUSDT");
+        batch.push(&quote).unwrap();
         let mut out = Vec::new();
-        self.core.quote(Venue::Binance, "BTCUSDT", &quote, self.now, &mut out);
+        self.core.quotes(&batch, self.now, self.now, &mut out);
         self.act(out);
     }
 
@@ -523,3 +525,5 @@ fn filled_orders_that_are_never_settled_are_let_go() {
     assert_eq!(stage.core.works().count(), UNSETTLED_MAX);
     assert_eq!(stage.core.ledger().unsettled.len(), UNSETTLED_MAX);
 }
+
+mod record;

@@ -37,6 +37,8 @@ pub struct Work {
     pub sent_at: Option<Timestamp>,
     /// Not to be sent (again) before this.
     pub not_before: Timestamp,
+    /// On paper: given up when FEED has not been read past the order's moment by then.
+    pub read_until: Option<Timestamp>,
     /// To be asked about at this time.
     pub ask_at: Option<Timestamp>,
     /// A query is on its way.
@@ -76,6 +78,7 @@ impl Work {
             sent,
             sent_at: None,
             not_before: Timestamp::ZERO,
+            read_until: None,
             ask_at: None,
             asking: false,
             cancel: None,

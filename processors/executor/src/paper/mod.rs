@@ -3,23 +3,28 @@
 //! What it refuses to be: a model of the market. Only the best bid and ask are known, so an order takes at most what is
 //! offered there; what was taken is gone until the quote changes. Resting orders fill at their own price when the other side
 //! reaches it. Its account is what it started with and what the LEDGER's order events say, nothing else.
+//!
+//! An order that names the moment it was decided at is filled against the book of that moment ([`Desk::submit_at`]), so that a
+//! backtest of the record gives the same trades: it feeds the same desk.
 
 mod account;
 mod book;
+pub mod market;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use spark_bus_schema::market::{Quote, Side};
+use spark_bus_schema::market::{Quote, QuoteBatch, Side};
 use spark_bus_schema::orders::{Fill, OrderId, OrderType, TimeInForce};
 use spark_bus_schema::{Instrument, Timestamp, Venue};
 use spark_ledger::{Position, money};
 
 pub use account::{Account, FeeTerms, move_fill};
 
-use self::book::{Resting, Top};
+use self::book::Resting;
+use self::market::{Market, Moment, Offer};
 use crate::machine::facts::{Facts, Terms};
 use crate::machine::report::{Report, Stand};
 
@@ -29,7 +34,7 @@ pub struct Desk {
     fees: FeeTerms,
     quote_age_max: Duration,
     account: Account,
-    tops: HashMap<String, Top>,
+    market: Market,
     resting: HashMap<String, Resting>,
     /// Where each resting order rests.
     symbols: HashMap<OrderId, String>,
@@ -62,7 +67,7 @@ impl Desk {
             fees,
             quote_age_max,
             account,
-            tops: HashMap::new(),
+            market: Market::default(),
             resting: HashMap::new(),
             symbols: HashMap::new(),
             instruments,
@@ -94,35 +99,70 @@ impl Desk {
         self.rest(price, live);
     }
 
-    /// Takes an order: fills what it can at once, then lets it rest or ends it.
+    /// Goes on with books that were read before there was a desk.
+    pub fn set_market(&mut self, market: Market) {
+        self.market = market;
+    }
+
+    /// The books.
+    #[must_use]
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+
+    /// The books, to be told what was read and what was taken.
+    pub fn market_mut(&mut self) -> &mut Market {
+        &mut self.market
+    }
+
+    /// Takes an order: fills what it can at once, against the newest quote, then lets it rest or ends it.
     pub fn submit(&mut self, terms: &Arc<Terms>, at: Timestamp) -> Report {
+        let offer = self.market.fresh(&terms.symbol, terms.side, at, self.quote_age_max);
+        self.trade(terms, offer, at)
+    }
+
+    /// As [`submit`](Self::submit), against the book as FEED had it at a moment: the last quote stored at or before it. None
+    /// while FEED has not been read past the moment ([`Market::read_to`]). What the record does not hold is not filled.
+    pub fn submit_at(&mut self, terms: &Arc<Terms>, moment: Timestamp) -> Option<Report> {
+        let offer = match self.market.at(&terms.symbol, terms.side, moment, self.quote_age_max) {
+            Moment::NotRead => return None,
+            Moment::Offer(offer) => Some(offer),
+            Moment::NoQuote => None,
+            Moment::NotKept(from) => {
+                let record = from.map_or_else(
+                    || format!("there is no record of quotes of {}", terms.symbol),
+                    |from| format!("the record of quotes of {} begins at {from}", terms.symbol),
+                );
+                return Some(Report::rejected(format!("paper: decided on the book of {moment}, and {record}")));
+            }
+        };
+        Some(self.trade(terms, offer, moment))
+    }
+
+    fn trade(&mut self, terms: &Arc<Terms>, offer: Option<Offer>, at: Timestamp) -> Report {
         let Some(instrument) = self.instruments.get(&terms.symbol).cloned() else {
             return Report::rejected(format!("paper: {} is not known at {}", terms.symbol, terms.exchange));
         };
         let mut live = Live { terms: Arc::clone(terms), filled: Decimal::ZERO, fills: 0 };
-        let quote = self.tops.get(&terms.symbol).filter(|top| top.is_fresh(at, self.quote_age_max));
-        let offer = quote.and_then(|top| top.offer(terms.side));
         if terms.order_type == OrderType::Market && offer.is_none() {
             return Report::rejected("paper: nobody quotes the symbol, or the last quote is too old");
         }
-        let reach = terms.limit_price.or(offer.map(|(price, _)| price));
+        let reach = terms.limit_price.or(offer.map(|offer| offer.price));
         if let Some(reach) = reach
             && let Err(missing) = self.account.can_pay(&instrument, self.fees, terms.side, terms.quantity, reach)
         {
             return Report::rejected(format!("paper: insufficient balance: {missing}"));
         }
-        let crossing = offer.filter(|(price, _)| within(terms, *price));
-        let takes = crossing.map_or(Decimal::ZERO, |(_, size)| size.min(terms.quantity));
+        let crossing = offer.filter(|offer| within(terms, offer.price));
+        let takes = crossing.map_or(Decimal::ZERO, |offer| offer.left.min(terms.quantity));
         let all_or_nothing = terms.time_in_force == TimeInForce::Fok;
         let mut report = Report { exchange_order_id: Some(format!("paper-{}", terms.order)), ..Report::default() };
-        if let Some((price, _)) = crossing
+        if let Some(offer) = crossing
             && takes > Decimal::ZERO
             && (!all_or_nothing || takes == terms.quantity)
-            && let Some(fill) = self.fill(&instrument, &mut live, price, takes, false, at)
+            && let Some(fill) = self.fill(&instrument, &mut live, offer.price, takes, false, at)
         {
-            if let Some(top) = self.tops.get_mut(&terms.symbol) {
-                top.take(terms.side, takes);
-            }
+            self.market.take(&terms.symbol, terms.side, offer, takes);
             report.fills.push(fill);
         }
         report.executed = Some(live.filled);
@@ -156,29 +196,35 @@ impl Desk {
         self.symbols.contains_key(order)
     }
 
-    /// Whether a quote of the symbol has been seen.
-    #[must_use]
-    pub fn has_quote(&self, symbol: &str) -> bool {
-        self.tops.contains_key(symbol)
-    }
-
-    /// The first quote after a restart: so much of it was taken before.
-    pub fn quote_again(&mut self, symbol: &str, quote: &Quote, bought: Decimal, sold: Decimal) {
-        let mut top = Top::new(quote);
-        top.take(Side::Buy, bought);
-        top.take(Side::Sell, sold);
-        self.tops.insert(symbol.to_owned(), top);
-    }
-
-    /// A new top of book: what was taken from the old one is offered again where it changed, and resting orders that it
-    /// reaches are filled, best price first.
-    pub fn quote(&mut self, symbol: &str, quote: &Quote, at: Timestamp) -> Vec<(OrderId, Report)> {
-        match self.tops.get_mut(symbol) {
-            Some(top) => top.update(quote),
-            None => {
-                self.tops.insert(symbol.to_owned(), Top::new(quote));
+    /// A whole message of FEED, stored at `stored_at`: every row may fill resting orders, at `at`, and the last row is the book
+    /// from then on. A message that is older than what is known changes nothing.
+    pub fn quotes(&mut self, batch: &QuoteBatch, stored_at: Timestamp, at: Timestamp) -> Vec<(OrderId, Report)> {
+        let mut reports = Vec::new();
+        for row in 0..batch.len() {
+            if let Some(quote) = quote_of(batch, row) {
+                reports.extend(self.quote(&batch.symbol, &quote, stored_at, at));
             }
         }
+        self.market.message(&batch.symbol);
+        self.market.read_to(stored_at);
+        reports
+    }
+
+    /// One row of a message: what was taken from the old top of book is offered again where it changed, and resting orders
+    /// that it reaches are filled, best price first.
+    fn quote(&mut self, symbol: &str, quote: &Quote, stored_at: Timestamp, at: Timestamp) -> Vec<(OrderId, Report)> {
+        if self.market.row(symbol, quote, stored_at) { self.match_resting(symbol, at) } else { Vec::new() }
+    }
+
+    /// Fills every resting order that the top of its book reaches.
+    pub fn match_all(&mut self, at: Timestamp) -> Vec<(OrderId, Report)> {
+        let mut symbols: Vec<String> = self.resting.keys().cloned().collect();
+        symbols.sort_unstable();
+        symbols.iter().flat_map(|symbol| self.match_resting(symbol, at)).collect()
+    }
+
+    /// Fills the resting orders of a symbol that its top of book reaches.
+    fn match_resting(&mut self, symbol: &str, at: Timestamp) -> Vec<(OrderId, Report)> {
         let mut reports = Vec::new();
         if !self.resting.contains_key(symbol) {
             return reports;
@@ -193,23 +239,23 @@ impl Desk {
 
     /// Fills the best resting order of one side, if the other side of the market reaches it.
     fn fill_resting(&mut self, symbol: &str, side: Side, at: Timestamp) -> Option<(OrderId, Report)> {
-        let (offered, size) = self.tops.get(symbol)?.offer(side)?;
+        let offer = self.market.now(symbol, side)?;
         let (order, price) = self.resting.get(symbol)?.best(side)?;
         let reached = match side {
-            Side::Buy => offered <= price,
-            Side::Sell => offered >= price,
+            Side::Buy => offer.price <= price,
+            Side::Sell => offer.price >= price,
         };
-        if !reached || size <= Decimal::ZERO {
+        if !reached || offer.left <= Decimal::ZERO {
             return None;
         }
         let instrument = self.instruments.get(symbol)?.clone();
         let mut live = self.resting.get_mut(symbol)?.remove(&order)?;
         self.symbols.remove(&order);
         self.release(&live);
-        let quantity = size.min(live.terms.quantity.checked_sub(live.filled)?);
+        let quantity = offer.left.min(live.terms.quantity.checked_sub(live.filled)?);
         // It rested first, so it trades at its own price.
         let fill = self.fill(&instrument, &mut live, price, quantity, true, at)?;
-        self.tops.get_mut(symbol)?.take(side, quantity);
+        self.market.take(symbol, side, offer, quantity);
         let done = live.filled == live.terms.quantity;
         let report = Report {
             stand: Some(if done { Stand::Filled } else { Stand::Open }),
@@ -267,6 +313,18 @@ impl Desk {
         let left = live.terms.quantity.checked_sub(live.filled)?;
         self.fees.cost(instrument, live.terms.side, left, live.terms.limit_price?)
     }
+}
+
+/// One row of a message.
+pub(crate) fn quote_of(batch: &QuoteBatch, row: usize) -> Option<Quote> {
+    Some(Quote {
+        update_id: *batch.update_id.get(row)?,
+        received_at: *batch.received_at.get(row)?,
+        bid_price: batch.bid_price.get(row)?,
+        bid_quantity: batch.bid_quantity.get(row)?,
+        ask_price: batch.ask_price.get(row)?,
+        ask_quantity: batch.ask_quantity.get(row)?,
+    })
 }
 
 fn within(terms: &Terms, price: Decimal) -> bool {
