@@ -14,6 +14,29 @@ pub const BARS_MAX: usize = 20_000_000;
 /// Prices above this are no prices, as of every amount on the bus.
 const PRICE_MAX: i64 = 1_000_000_000_000;
 
+/// The top of the book at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// The quote.
+    pub quote: Quote,
+    /// Rises whenever price or quantity of the bid changes: what was taken of a level is not offered again.
+    pub bid_level: u64,
+    /// The same of the ask.
+    pub ask_level: u64,
+}
+
+impl Offered {
+    /// After the next quote.
+    #[must_use]
+    pub fn after(before: Option<&Self>, quote: Quote) -> Self {
+        let Some(Self { quote: last, bid_level, ask_level }) = before else { return Self { quote, bid_level: 0, ask_level: 0 } };
+        let bid = (last.bid_price, last.bid_quantity) != (quote.bid_price, quote.bid_quantity);
+        let ask = (last.ask_price, last.ask_quantity) != (quote.ask_price, quote.ask_quantity);
+        // Equal numbers may have unequal scales: then a level too many is counted, and its quantity is offered again.
+        Self { quote, bid_level: bid_level + u64::from(bid), ask_level: ask_level + u64::from(ask) }
+    }
+}
+
 /// Prices, volumes and times of one symbol, oldest first. Row `i` is the `i`-th entry of each column; prices share one
 /// scale, volumes another. 48 bytes a bar.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +53,7 @@ pub struct Bars {
     /// Of recorded data: when each bar was over for whoever listened. Empty for bars alone: at their end.
     closed_at: Vec<i64>,
     /// Of recorded data: the quote in force when an order that follows from the bar arrives. Empty for bars alone.
-    quotes: Vec<Option<Quote>>,
+    offered: Vec<Option<Offered>>,
     latency: Duration,
 }
 
@@ -89,10 +112,10 @@ impl Bars {
     ///
     /// # Errors
     /// As [`Bars::push`].
-    pub fn push_recorded(&mut self, bar: &Bar, closed_at: Timestamp, quote: Option<Quote>) -> Result<(), String> {
+    pub fn push_recorded(&mut self, bar: &Bar, closed_at: Timestamp, offered: Option<Offered>) -> Result<(), String> {
         self.push(bar)?;
         self.closed_at.push(closed_at.as_nanos());
-        self.quotes.push(quote);
+        self.offered.push(offered);
         Ok(())
     }
 
@@ -144,6 +167,13 @@ impl Bars {
         }
         (self.price_scale, self.volume_scale) = (price_scale, volume_scale);
         Ok(())
+    }
+
+    /// Gives back the memory that growing left over.
+    pub(super) fn shrink(&mut self) {
+        for column in [&mut self.open_time, &mut self.open, &mut self.high, &mut self.low, &mut self.close, &mut self.volume] {
+            column.shrink_to_fit();
+        }
     }
 
     /// Number of bars.
@@ -213,8 +243,8 @@ impl Bars {
 
     /// The quote that an order after bar `row` meets; none for bars alone, and where nobody quoted.
     #[must_use]
-    pub fn quote(&self, row: usize) -> Option<&Quote> {
-        self.quotes.get(row)?.as_ref()
+    pub fn offered(&self, row: usize) -> Option<&Offered> {
+        self.offered.get(row)?.as_ref()
     }
 
     /// Bar `row`.
@@ -240,7 +270,7 @@ impl Bars {
     pub fn bytes(&self) -> usize {
         let words = [&self.open_time, &self.closed_at, &self.open, &self.high, &self.low, &self.close, &self.volume];
         words.iter().map(|column| column.capacity() * size_of::<i64>()).sum::<usize>()
-            + self.quotes.capacity() * size_of::<Option<Quote>>()
+            + self.offered.capacity() * size_of::<Option<Offered>>()
     }
 
     /// SHA-256 of what was read, lower-case hex: for each bar its times, prices, volume and quote as little-endian integers
@@ -257,7 +287,7 @@ impl Bars {
                 line.extend_from_slice(&column[row].to_le_bytes());
             }
             line.extend_from_slice(&self.closed_at(row).as_nanos().to_le_bytes());
-            if let Some(quote) = self.quote(row) {
+            if let Some(Offered { quote, .. }) = self.offered(row) {
                 for value in [quote.bid_price, quote.bid_quantity, quote.ask_price, quote.ask_quantity] {
                     line.extend_from_slice(&value.mantissa.to_le_bytes());
                     line.push(value.scale);

@@ -20,7 +20,7 @@ use spark_strategy::rule::{self, Sizing, Want};
 
 use super::rules::Ask;
 use super::{Settings, Trade};
-use crate::data::Bars;
+use crate::data::{Bars, Offered};
 
 /// What is offered at the price of a bar: more than anybody can buy.
 const UNLIMITED: Fixed = Fixed { mantissa: i64::MAX, scale: 0 };
@@ -35,6 +35,8 @@ pub(super) struct Floor<'a> {
     sizing: Option<Decimal>,
     desk: Desk,
     terms: Arc<Terms>,
+    /// Of the quote that the desk knows.
+    levels: (u64, u64),
     rate: Rate,
     /// Profits of the last day.
     profits: Curve,
@@ -65,7 +67,7 @@ pub(super) struct Floor<'a> {
 
 /// The market that an order meets.
 struct Meeting {
-    quote: Quote,
+    offered: Offered,
     at: Timestamp,
     decided_at: Timestamp,
 }
@@ -101,6 +103,7 @@ impl<'a> Floor<'a> {
             sizing,
             desk,
             terms: Arc::new(terms),
+            levels: (0, 0),
             rate: Rate::default(),
             profits: Curve::default(),
             tops: Vec::new(),
@@ -159,14 +162,14 @@ impl<'a> Floor<'a> {
     pub fn at_close(&mut self, ask: Ask, row: usize) {
         let decided_at = self.bars.closed_at(row);
         let close = Fixed { mantissa: self.bars.closes()[row], scale: self.bars.price_scale() };
-        let quote = if self.bars.is_recorded() { self.bars.quote(row).copied() } else { Some(everything(close, decided_at)) };
+        let offered = if self.bars.is_recorded() { self.bars.offered(row).copied() } else { Some(everything(close, decided_at)) };
         self.see_until(row + 1);
-        let Some(quote) = quote else {
+        let Some(offered) = offered else {
             self.rejected += 1;
             return;
         };
         let at = self.bars.arrival(row);
-        self.order(ask, close.to_decimal(), &Meeting { quote, at, decided_at });
+        self.order(ask, close.to_decimal(), &Meeting { offered, at, decided_at });
     }
 
     /// An order after the bar before `row`, filled at the open of `row`.
@@ -176,7 +179,7 @@ impl<'a> Floor<'a> {
         let open = Fixed { mantissa: self.bars.opens()[row], scale: self.bars.price_scale() };
         let at = Timestamp::from_nanos(self.bars.open_times()[row]);
         self.see_until(row);
-        self.order(ask, open.to_decimal(), &Meeting { quote: everything(open, at), at, decided_at });
+        self.order(ask, open.to_decimal(), &Meeting { offered: everything(open, at), at, decided_at });
     }
 
     fn order(&mut self, ask: Ask, price: Decimal, meeting: &Meeting) {
@@ -197,7 +200,7 @@ impl<'a> Floor<'a> {
     }
 
     fn may(&mut self, order: &measure::Order, meeting: &Meeting) -> bool {
-        let quote = &meeting.quote;
+        let quote = &meeting.offered.quote;
         let (bid, ask) = (quote.bid_price.to_decimal(), quote.ask_price.to_decimal());
         let price = if quote.bid_price == quote.ask_price { bid } else { middle(bid, ask) };
         let recent = self.rate.count(meeting.decided_at);
@@ -254,7 +257,16 @@ impl<'a> Floor<'a> {
 
     fn submit(&mut self, side: Side, quantity: Decimal, meeting: &Meeting) {
         let (symbol, market) = (&self.settings.instrument.symbol, self.desk.market_mut());
-        market.row(symbol, &meeting.quote, meeting.at);
+        let Offered { quote, bid_level, ask_level } = meeting.offered;
+        if (bid_level, ask_level) != self.levels {
+            // It was another quote in between, whatever it is now: what was taken of the old one is no matter.
+            let other = |changed: bool, size: Fixed| if changed { Fixed::ZERO } else { size };
+            let bid_quantity = other(bid_level != self.levels.0, quote.bid_quantity);
+            let ask_quantity = other(ask_level != self.levels.1, quote.ask_quantity);
+            market.row(symbol, &Quote { bid_quantity, ask_quantity, ..quote }, meeting.at);
+            self.levels = (bid_level, ask_level);
+        }
+        market.row(symbol, &quote, meeting.at);
         market.message(symbol);
         let terms = Arc::make_mut(&mut self.terms);
         (terms.side, terms.quantity, terms.decided_at) = (side, quantity, meeting.decided_at);
@@ -324,6 +336,14 @@ fn middle(bid: Decimal, ask: Decimal) -> Decimal {
 }
 
 /// A quote of a bar's price: as much as anybody wants, on both sides.
-fn everything(price: Fixed, at: Timestamp) -> Quote {
-    Quote { update_id: 0, received_at: at, bid_price: price, bid_quantity: UNLIMITED, ask_price: price, ask_quantity: UNLIMITED }
+fn everything(price: Fixed, at: Timestamp) -> Offered {
+    let quote = Quote {
+        update_id: 0,
+        received_at: at,
+        bid_price: price,
+        bid_quantity: UNLIMITED,
+        ask_price: price,
+        ask_quantity: UNLIMITED,
+    };
+    Offered { quote, bid_level: 0, ask_level: 0 }
 }
