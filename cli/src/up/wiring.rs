@@ -56,10 +56,10 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
         Process::Feed => feed(plan, config),
         Process::Portfolio => portfolio(plan, config),
         Process::Executor => executor(plan),
+        Process::Candles => candles(plan, config),
         Process::Guardrail
         | Process::Auditor
         | Process::Risk
-        | Process::Candles
         | Process::Strategy
         | Process::Signal
         | Process::Rollout
@@ -94,6 +94,27 @@ fn feed(plan: &Plan, config: &Config) -> Vec<(String, String)> {
         settings.push(("SPARK_FEED__BINANCE__FROM_OLDEST".to_owned(), "true".to_owned()));
     }
     settings
+}
+
+/// Candles of the past come from where the trades come from.
+fn candles(plan: &Plan, config: &Config) -> Vec<(String, String)> {
+    if !plan.live {
+        let rest =
+            simulated(plan).map(|(name, address)| (format!("SPARK_CANDLES__{name}__REST_URL"), format!("http://{address}")));
+        let mut settings: Vec<(String, String)> = rest.collect();
+        if !config.is_given(&["candles", "bist_always_open"]) {
+            settings.push(("SPARK_CANDLES__BIST_ALWAYS_OPEN".to_owned(), "true".to_owned()));
+        }
+        return settings;
+    }
+    let rest = REAL_ENDPOINTS.map(|(variable, section, _, rest)| (variable, section, "rest_url", rest));
+    let graph = ("BTCTURK", "btcturk", "graph_url", "https://graph-api.btcturk.com");
+    let missing = rest.into_iter().chain([graph]).filter(|(_, section, key, _)| !config.is_given(&["candles", section, key]));
+    missing
+        .map(|(variable, _, key, address)| {
+            (format!("SPARK_CANDLES__{variable}__{}", key.to_ascii_uppercase()), address.to_owned())
+        })
+        .collect()
 }
 
 fn portfolio(plan: &Plan, config: &Config) -> Vec<(String, String)> {
@@ -266,6 +287,9 @@ mod tests {
         assert_eq!(demo.feed.binance.ws_url, "ws://127.0.0.1:5001");
         assert_eq!(demo.feed.btcturk.rest_url, "http://127.0.0.1:5002");
         assert!(!demo.feed.binance.from_oldest && demo.gateway.demo);
+        assert_eq!(demo.candles.binance.rest_url, "http://127.0.0.1:5001");
+        assert!(demo.candles.bist_always_open);
+        assert_eq!((demo.candles.btcturk.rest_url.as_str(), demo.candles.btcturk.graph_url), ("http://127.0.0.1:5002", None));
         assert_eq!(demo.portfolio.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
         assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
         assert_eq!(
@@ -298,6 +322,8 @@ mod tests {
         assert_eq!(replay.portfolio.binance.api_key_env.as_deref(), Some("SPARK_DEMO_BINANCE_KEY"));
         let live = read(&plan(true, &[]), &[]);
         assert_eq!(live.feed, spark_feed::Config::live());
+        assert_eq!(live.candles.binance.rest_url, "https://api.binance.com");
+        assert_eq!(live.candles.btcturk.graph_url.as_deref(), Some("https://graph-api.btcturk.com"));
         assert!(!live.gateway.demo);
         for demo_only in ["exchange-sim", "strategy"] {
             assert!(!live.gateway.expected.contains(&demo_only.to_owned()), "{demo_only}");
@@ -319,5 +345,8 @@ mod tests {
         let live = read(&plan(true, &[]), &[("SPARK_FEED__BINANCE__WS_URL", "wss://mirror.example:443")]);
         assert_eq!(live.feed.binance.ws_url, "wss://mirror.example:443");
         assert_eq!(live.feed.binance.rest_url, "https://api.binance.com");
+        let live = read(&plan(true, &[]), &[("SPARK_CANDLES__BINANCE__REST_URL", "https://mirror.example")]);
+        assert_eq!(live.candles.binance.rest_url, "https://mirror.example");
+        assert_eq!(live.candles.btcturk.rest_url, "https://api.btcturk.com");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::Venue;
 use spark_bus_schema::candles::{HISTORY_ROWS_MAX, TimeFrame};
+use spark_bus_schema::session::{Calendar, Day};
 use spark_exchanges::ApiConfig;
 
 use crate::Symbol;
@@ -42,6 +43,12 @@ pub struct Config {
     pub binance: RestConfig,
     /// BTCTurk's.
     pub btcturk: RestConfig,
+    /// Days on which Borsa Istanbul is closed, besides those of the built-in table.
+    pub bist_holidays: Vec<Day>,
+    /// Days on which it closes at 12:30, besides those of the table.
+    pub bist_half_days: Vec<Day>,
+    /// Borsa Istanbul trades around the clock, as in the demo.
+    pub bist_always_open: bool,
 }
 
 /// Where an exchange's candles are.
@@ -87,6 +94,9 @@ impl Default for Config {
             backfill_candles: 500,
             binance: RestConfig::default(),
             btcturk: RestConfig::at("http://127.0.0.1:4011"),
+            bist_holidays: Vec::new(),
+            bist_half_days: Vec::new(),
+            bist_always_open: false,
         }
     }
 }
@@ -134,6 +144,10 @@ impl Config {
 
     pub(crate) fn bars(&self) -> BarsConfig {
         BarsConfig { timeframes: self.timeframes.clone(), grace: Duration::from_millis(self.grace_ms) }
+    }
+
+    pub(crate) fn calendar(&self) -> Calendar {
+        if self.bist_always_open { Calendar::always_open() } else { Calendar::new(&self.bist_holidays, &self.bist_half_days) }
     }
 
     pub(crate) fn rest(&self, venue: Venue) -> ApiConfig {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::candles::{Candle, CandleHistory};
 use spark_bus_schema::market::TickBatch;
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::subject::{self, FEED, FEED_STATUS, HISTORY, TICKS};
 use spark_bus_schema::telemetry::{FeedState, FeedStatus};
 use spark_bus_schema::{DecodeError, Message, Timestamp, Venue};
@@ -58,9 +59,9 @@ pub struct CandleMaker {
 impl CandleMaker {
     /// Knows no trade yet. `status` takes the totals.
     #[must_use]
-    pub fn new(config: &BarsConfig, status: &Status) -> Self {
+    pub fn new(config: &BarsConfig, calendar: Calendar, status: &Status) -> Self {
         Self {
-            bars: Bars::new(config),
+            bars: Bars::new(config).with_calendar(calendar),
             keys: BTreeMap::new(),
             live: BTreeMap::new(),
             told: Vec::new(),

@@ -67,7 +67,8 @@ pub enum Error {
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
 pub async fn run(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
-    let mut candles = tokio::spawn(make_candles(bars_service(&service)?, CandleMaker::new(&config.bars(), &service.status)));
+    let maker = CandleMaker::new(&config.bars(), config.calendar(), &service.status);
+    let mut candles = tokio::spawn(make_candles(bars_service(&service)?, maker));
     let outcome = tokio::select! {
         outcome = make_marks(&service, &config, instruments) => outcome,
         outcome = &mut candles => return outcome.map_err(Error::CandlesEnded)?,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::candles::{Candle, CandleHistory, CandleSource, TimeFrame};
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::{Fixed, Timestamp, Venue};
 
 use super::ids::Ids;
@@ -22,6 +23,7 @@ pub(super) struct Context<'a> {
     pub symbol: &'a str,
     pub scales: Scales,
     pub ids: &'a Ids,
+    pub calendar: &'a Calendar,
     /// The connection broke, and no trade has come since.
     pub is_cut: bool,
     /// Between these times trades may have been lost for good.
@@ -175,7 +177,7 @@ impl Frame {
             let Some(current) = self.current.take() else { return };
             let (open, close) = interval::containing(context.venue, self.length, current.close);
             let is_flat = current.trades.is_none();
-            let is_told = !is_flat || interval::is_open(context.venue, current.open, current.close);
+            let is_told = !is_flat || interval::is_open(context.venue, current.open, current.close, context.calendar);
             self.flats = if is_flat { self.flats + u32::from(is_told) } else { 0 };
             if self.flats > FLATS_MAX {
                 return;

@@ -1,7 +1,7 @@
 //! Candles out of trades. Pure: the same messages, in the order of FEED, give the same candles.
 //!
-//! **Intervals** begin at multiples of their length since 1970-01-01 00:00 UTC, by the venue's clock; Borsa Istanbul's see
-//! [`interval`]. All lengths follow from the trades themselves; merging the candles of a shorter length gives the same
+//! **Intervals** begin at multiples of their length since 1970-01-01 00:00 UTC, by the venue's clock, Borsa Istanbul's at its
+//! session (see [`interval`]). All lengths follow from the trades themselves; merging the candles of a shorter length gives the same
 //! (by test).
 //!
 //! **Closing.** A candle closes with the first trade at or after its end, or by the timer a grace after its end, whichever
@@ -38,6 +38,7 @@ use serde::{Deserialize, Serialize};
 use spark_bus_schema::candles::{Candle, CandleHistory, TimeFrame};
 use spark_bus_schema::decimal::SCALE_MAX;
 use spark_bus_schema::market::TickBatch;
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::{Timestamp, Venue};
 
 pub use frame::{FLATS_MAX, KEPT};
@@ -90,6 +91,7 @@ pub struct Counts {
 pub struct Bars {
     timeframes: Vec<TimeFrame>,
     grace: Duration,
+    calendar: Calendar,
     kept: Kept,
 }
 
@@ -107,7 +109,13 @@ impl Bars {
         let mut timeframes = config.timeframes.clone();
         timeframes.sort_unstable();
         timeframes.dedup();
-        Self { timeframes, grace: config.grace, kept: Kept::default() }
+        Self { timeframes, grace: config.grace, calendar: Calendar::default(), kept: Kept::default() }
+    }
+
+    /// With Borsa Istanbul's days as configured; without it they are the table's.
+    #[must_use]
+    pub fn with_calendar(self, calendar: Calendar) -> Self {
+        Self { calendar, ..self }
     }
 
     /// Takes in a batch stored at `at` (never falling) and appends the candles that it closed or corrected.
@@ -124,9 +132,9 @@ impl Bars {
             }
             symbols.insert(batch.symbol.clone(), Series::new(venue, &self.timeframes));
         }
-        let counts = &mut self.kept.counts;
+        let (counts, calendar) = (&mut self.kept.counts, &self.calendar);
         if let Some(series) = symbols.get_mut(&batch.symbol) {
-            series.apply(batch, &mut Call { at, venue, symbol: &batch.symbol, counts, told: closed });
+            series.apply(batch, &mut Call { at, venue, symbol: &batch.symbol, calendar, counts, told: closed });
         }
     }
 
@@ -149,9 +157,9 @@ impl Bars {
             return;
         }
         let venue = history.venue;
-        let counts = &mut self.kept.counts;
+        let (counts, calendar) = (&mut self.kept.counts, &self.calendar);
         if let Some(series) = self.kept.series.get_mut(&venue).and_then(|symbols| symbols.get_mut(&history.symbol)) {
-            series.replace(history, &mut Call { at, venue, symbol: &history.symbol, counts, told: closed });
+            series.replace(history, &mut Call { at, venue, symbol: &history.symbol, calendar, counts, told: closed });
         }
     }
 
@@ -162,10 +170,10 @@ impl Bars {
         at: Timestamp,
         told: &mut Vec<Candle>,
     ) {
-        let counts = &mut self.kept.counts;
+        let (counts, calendar) = (&mut self.kept.counts, &self.calendar);
         for (&venue, symbols) in self.kept.series.iter_mut().filter(|(venue, _)| only.is_none_or(|only| only == **venue)) {
             for (symbol, series) in symbols {
-                act(series, &mut Call { at, venue, symbol, counts: &mut *counts, told: &mut *told });
+                act(series, &mut Call { at, venue, symbol, calendar, counts: &mut *counts, told: &mut *told });
             }
         }
     }

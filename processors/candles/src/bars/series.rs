@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::candles::{Candle, CandleHistory, TimeFrame};
 use spark_bus_schema::market::TickBatch;
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::{Timestamp, Venue};
 
 use super::Counts;
@@ -35,6 +36,7 @@ pub(super) struct Call<'a> {
     pub at: Timestamp,
     pub venue: Venue,
     pub symbol: &'a str,
+    pub calendar: &'a Calendar,
     pub counts: &'a mut Counts,
     pub told: &'a mut Vec<Candle>,
 }
@@ -47,6 +49,7 @@ macro_rules! context {
             symbol: $call.symbol,
             scales: $series.scales,
             ids: &$series.ids,
+            calendar: $call.calendar,
             is_cut: $series.is_cut,
             lost: $series.lost,
             newest: $series.newest,

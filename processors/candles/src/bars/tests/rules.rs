@@ -144,12 +144,38 @@ fn digits_are_exact_whatever_scale_each_batch_has() {
 }
 
 #[test]
-fn borsa_istanbuls_intervals_begin_at_istanbuls_midnight() {
-    let (open, close) = interval::containing(Venue::Bist, TimeFrame::D1, at(12 * 60 * M));
-    assert_eq!((open, close), (at(-3 * 60 * M), at(21 * 60 * M)));
-    let (open, _) = interval::containing(Venue::Bist, TimeFrame::H4, at(8 * 60 * M));
-    assert_eq!(open, at(5 * 60 * M));
+fn borsa_istanbuls_intervals_begin_at_its_session() {
+    // 10:00 in Istanbul is 07:00 UTC.
+    let check = |length, hour: i64, want: (i64, i64)| {
+        let interval = interval::containing(Venue::Bist, length, at(hour * 60 * M + 1));
+        assert_eq!(interval, (at(want.0 * 60 * M), at(want.1 * 60 * M)), "{length} {hour}");
+    };
+    check(TimeFrame::D1, 12, (-3, 21));
+    check(TimeFrame::D1, 21, (21, 45));
+    check(TimeFrame::H4, 7, (7, 11));
+    check(TimeFrame::H4, 14, (11, 15));
+    check(TimeFrame::H1, 6, (6, 7));
     assert_eq!(interval::containing(Venue::Binance, TimeFrame::D1, at(-1)).0, at(-24 * 60 * M));
+}
+
+#[test]
+fn out_of_borsa_istanbuls_sessions_no_flat_candle_is_told() {
+    // Thursday 2024-08-08: a share trades at 17:59 in Istanbul, and again on Friday at 10:00 and on Monday.
+    let hour = 60 * M;
+    let mut world = World::new(Venue::Bist, &[TimeFrame::H1]);
+    world.trades(&[trade(1, 14 * hour + 59 * M, "10", "1"), trade(2, (24 + 7) * hour, "11", "1")]);
+    // The hour of the closing auction, then Friday's session.
+    assert_eq!(world.told().len(), 2, "17:00 and 18:00, when the closing auction is");
+    world.trades(&[trade(3, (4 * 24 + 8) * hour, "12", "1")]);
+    let told = world.told();
+    let opens: Vec<&str> = told.iter().filter_map(|told| told.split(' ').next()).collect();
+    let friday = (7..16).map(|of_day| 24 + of_day);
+    let want: Vec<String> = friday.chain([4 * 24 + 7]).map(|of_day| (of_day * 60).to_string()).collect();
+    assert_eq!(opens, want);
+    let mut always = World::new(Venue::Bist, &[TimeFrame::H1]);
+    always.bars = always.bars.with_calendar(Calendar::always_open());
+    always.trades(&[trade(1, 14 * hour, "10", "1"), trade(2, (24 + 7) * hour, "11", "1")]);
+    assert_eq!(always.told().len(), 17);
 }
 
 #[test]
