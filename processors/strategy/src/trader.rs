@@ -1,185 +1,300 @@
-//! One strategy with its orders and its position, as the LEDGER tells them.
+//! One strategy: its rule, what the LEDGER says about it, and the order that it asks for next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
-use spark_bus_schema::control::StrategyCommand;
+use spark_bus_schema::candles::{Candle, CandleHistory};
 use spark_bus_schema::market::{QuoteBatch, Side};
-use spark_bus_schema::orders::{OrderEvent, OrderId, OrderIntent, OrderType, TimeInForce};
-use spark_bus_schema::risk::Verdict;
-use spark_bus_schema::{DecodeError, Timestamp, subject};
-use spark_nats::Delivery;
+use spark_bus_schema::orders::{OrderId, OrderIntent, OrderType, TimeInForce, TradingMode};
+use spark_bus_schema::strategies::{StrategyRegistered, StrategyStatus};
+use spark_bus_schema::{Instrument, Timestamp, subject};
 
-use crate::config::{Kind, Spec};
+use crate::kept::{Event, Kept};
 use crate::mean_reversion::MeanReversion;
+use crate::plan::{Amount, How, Plan};
+use crate::rule::{self, Sizing};
+use crate::series::{Decision, Series};
 
 /// A quote older than this is no price to decide on.
 pub const QUOTE_AGE_MAX: Duration = Duration::from_secs(5);
+/// A candle that was over longer ago than this is not traded on: on paper, where the order is filled against the book of that
+/// moment (the executor remembers it for twice as long), …
+pub const PAPER_AGE_MAX: Duration = Duration::from_secs(30);
+/// … and live, where the price has gone on.
+pub const LIVE_AGE_MAX: Duration = Duration::from_secs(5);
+/// Candles that wait for the order before them, at most; then the oldest is not traded on.
+const WAITING_MAX: usize = 1_000;
+/// What quantities are multiples of where the executor has not said it: 10⁻⁸, as most venues hold balances.
+pub const STEP: Decimal = Decimal::from_parts(1, 0, 0, false, 8);
 /// Longest pause after refusals.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Who asks, in the intents.
 const ACTOR: &str = "strategy";
 
-/// What the LEDGER says about a strategy.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// It asked, in this life or an earlier one.
-    Intent(OrderIntent),
-    /// It may, or may not.
-    Verdict(Box<Verdict>),
-    /// What became of it.
-    Order(OrderEvent),
-    /// Somebody starts or stops it.
-    Command(StrategyCommand),
-}
-
-impl Event {
-    /// Subjects of the LEDGER that are read.
-    pub const SUBJECTS: &'static [&'static str] =
-        &[subject::INTENTS, subject::VERDICTS, subject::ORDER_EVENTS, subject::STRATEGIES];
-
-    /// Reads the message of a subject.
-    ///
-    /// # Errors
-    /// It is not what the subject carries.
-    pub fn decode(delivery: &Delivery) -> Result<Self, DecodeError> {
-        let is = |pattern| subject::matches(pattern, &delivery.subject);
-        if is(subject::INTENTS) {
-            delivery.decode().map(Self::Intent)
-        } else if is(subject::VERDICTS) {
-            delivery.decode().map(|verdict| Self::Verdict(Box::new(verdict)))
-        } else if is(subject::ORDER_EVENTS) {
-            delivery.decode().map(Self::Order)
-        } else {
-            delivery.decode().map(Self::Command)
-        }
-    }
-
-    /// Whose.
-    #[must_use]
-    pub fn strategy(&self) -> &str {
-        match self {
-            Self::Intent(intent) => &intent.strategy,
-            Self::Verdict(verdict) => &verdict.intent.strategy,
-            Self::Order(event) => &event.strategy,
-            Self::Command(command) => &command.strategy,
-        }
-    }
-}
-
-/// What follows from the LEDGER alone.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Kept {
-    /// Base currency, with sign.
-    position: Decimal,
-    /// Asked and not final.
-    open: BTreeSet<OrderId>,
-    /// Somebody stopped it.
-    is_stopped: bool,
-    /// Refusals in a row.
-    refusals: u32,
-    /// When the last refusal was stored.
-    refused_at: Timestamp,
+/// What has to be known about an exchange to trade on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Paper or live; none: the executor has not said it yet.
+    pub mode: Option<TradingMode>,
+    /// Quantities are multiples of this.
+    pub step: Decimal,
 }
 
 /// One strategy.
 #[derive(Clone, Debug)]
 pub struct Trader {
-    spec: Spec,
-    rule: MeanReversion,
-    mid: Option<(Decimal, Timestamp)>,
+    plan: Plan,
+    instrument: Instrument,
+    /// None: it is in the configuration.
+    registered: Option<StrategyRegistered>,
+    state: State,
     kept: Kept,
     /// On its way to the broker, not seen in the LEDGER yet.
     asking: Option<OrderId>,
 }
 
+#[derive(Clone, Debug)]
+enum State {
+    MeanReversion { rule: MeanReversion, mid: Option<(Decimal, Timestamp)> },
+    Candles { series: Box<Series>, waiting: VecDeque<Decision> },
+}
+
+impl State {
+    fn of(plan: &Plan) -> Self {
+        match &plan.how {
+            How::MeanReversion { .. } => Self::MeanReversion { rule: MeanReversion::default(), mid: None },
+            How::SmaCross { rule, timeframe, .. } => {
+                Self::Candles { series: Box::new(Series::new(rule.clone(), plan.exchange, *timeframe)), waiting: VecDeque::new() }
+            }
+        }
+    }
+}
+
 impl Trader {
     /// Knows nothing but what it is to do.
     #[must_use]
-    pub fn new(spec: Spec) -> Self {
-        Self { spec, rule: MeanReversion::default(), mid: None, kept: Kept::default(), asking: None }
+    pub fn new(plan: Plan, instrument: Instrument, registered: Option<StrategyRegistered>) -> Self {
+        Self { state: State::of(&plan), plan, instrument, registered, kept: Kept::default(), asking: None }
+    }
+
+    /// As before, with what the LEDGER said in an earlier life.
+    #[must_use]
+    pub fn with(mut self, kept: Kept) -> Self {
+        self.kept = kept;
+        self
     }
 
     /// What it is to do.
     #[must_use]
-    pub fn spec(&self) -> &Spec {
-        &self.spec
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// Takes in quotes of its symbol; the newest counts.
+    /// What follows from the LEDGER.
+    #[must_use]
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// As it is registered; none: it is in the configuration.
+    #[must_use]
+    pub fn registration(&self) -> Option<&StrategyRegistered> {
+        self.registered.as_ref()
+    }
+
+    /// It was registered anew: other parameters are another strategy, which begins with no bars and its whole cash.
+    pub fn register(&mut self, plan: Plan, instrument: Instrument, registered: StrategyRegistered) {
+        let is_same = self.registered.as_ref().is_some_and(|before| is_same(before, &registered));
+        if !is_same {
+            self.kept.begin_anew(self.instrument == instrument);
+            (self.state, self.plan, self.instrument) = (State::of(&plan), plan, instrument);
+        }
+        self.registered = Some(registered);
+    }
+
+    /// Why it asks for nothing, whatever the market does; none: it may trade. A strategy on paper never trades where money
+    /// moves, and nobody knows whether it does before the executor has said so.
+    #[must_use]
+    pub fn idle_because(&self, mode: Option<TradingMode>) -> Option<String> {
+        if self.kept.is_stopped() {
+            return Some("somebody stopped it".to_owned());
+        }
+        let registered = self.registered.as_ref()?;
+        let exchange = self.plan.exchange;
+        match (registered.status, mode) {
+            (StrategyStatus::Live, Some(_)) | (StrategyStatus::Paper, Some(TradingMode::Paper)) => None,
+            (StrategyStatus::Paper, Some(TradingMode::Live)) => Some(format!(
+                "its status is paper and {exchange} is live; spark strategy promote {} makes it live",
+                self.plan.name
+            )),
+            (StrategyStatus::Paper | StrategyStatus::Live, None) => {
+                Some(format!("the executor has not said yet whether {exchange} is traded on paper or live"))
+            }
+            (status, _) => Some(format!("its status is {status}; paper and live trade")),
+        }
+    }
+
+    /// Subjects of FEED that it needs.
+    #[must_use]
+    pub fn subjects(&self) -> Subjects {
+        let (venue, symbol) = (self.plan.exchange, &self.plan.symbol);
+        match &self.plan.how {
+            How::MeanReversion { .. } => Subjects::Quotes(subject::quotes(venue, symbol)),
+            How::SmaCross { timeframe, .. } => {
+                Subjects::Candles([subject::candle(venue, symbol, *timeframe), subject::history(venue, symbol, *timeframe)])
+            }
+        }
+    }
+
+    /// Takes in quotes; the newest of its symbol counts.
     pub fn quotes(&mut self, batch: &QuoteBatch) {
-        let Some(quote) = batch.last().filter(|_| batch.venue == self.spec.exchange && batch.symbol == self.spec.symbol) else {
+        let State::MeanReversion { mid, .. } = &mut self.state else { return };
+        let Some(quote) = batch.last().filter(|_| batch.venue == self.plan.exchange && batch.symbol == self.plan.symbol) else {
             return;
         };
         let sum = quote.bid_price.to_decimal().checked_add(quote.ask_price.to_decimal());
-        let mid = sum.and_then(|sum| sum.checked_mul(Decimal::new(5, 1)));
-        self.mid = mid.map(|mid| (mid, quote.received_at));
+        *mid = sum.and_then(|sum| sum.checked_mul(Decimal::new(5, 1))).map(|mid| (mid, quote.received_at));
+    }
+
+    /// Takes in a candle; one of its own may wait for a decision from now on.
+    pub fn candle(&mut self, candle: &Candle) {
+        let is_own = candle.venue == self.plan.exchange && candle.symbol == self.plan.symbol;
+        let State::Candles { series, waiting } = &mut self.state else { return };
+        if is_own
+            && candle.timeframe == series.timeframe()
+            && let Some(decision) = series.candle(candle)
+        {
+            waiting.push_back(decision);
+            if waiting.len() > WAITING_MAX {
+                waiting.pop_front();
+            }
+        }
+    }
+
+    /// Takes in history.
+    pub fn history(&mut self, history: &CandleHistory) {
+        let is_own = history.venue == self.plan.exchange && history.symbol == self.plan.symbol;
+        if let State::Candles { series, .. } = &mut self.state
+            && is_own
+            && history.timeframe == series.timeframe()
+        {
+            series.history(history);
+        }
     }
 
     /// Takes in what the LEDGER says about this strategy, stored at `at`.
-    pub fn apply(&mut self, at: Timestamp, event: Event) {
-        match event {
-            Event::Intent(intent) => {
-                self.settled(&intent.order);
-                self.kept.open.insert(intent.order);
-            }
-            Event::Verdict(verdict) if verdict.approved => self.kept.refusals = 0,
-            Event::Verdict(verdict) => {
-                self.kept.open.remove(&verdict.order);
-                self.kept.refusals = self.kept.refusals.saturating_add(1);
-                self.kept.refused_at = at;
-            }
-            Event::Order(event) => self.order(&event),
-            Event::Command(command) => self.kept.is_stopped = !command.run,
+    pub fn apply(&mut self, at: Timestamp, event: &Event) {
+        if let Event::Intent(intent) = event {
+            self.settled(&intent.order);
+        }
+        self.kept.apply(at, event, &self.instrument);
+    }
+
+    /// Time between two decisions on quotes; none: it decides on candles.
+    #[must_use]
+    pub fn interval(&self) -> Option<Duration> {
+        match &self.plan.how {
+            How::MeanReversion { interval, .. } => Some(*interval),
+            How::SmaCross { .. } => None,
         }
     }
 
-    fn order(&mut self, event: &OrderEvent) {
-        for fill in event.steps.iter().filter_map(|step| step.fill.as_ref()) {
-            let signed = if event.side == Side::Buy { fill.quantity } else { -fill.quantity };
-            // Amounts are bounded, so this holds for longer than anybody trades; were it not so, the bound stops the strategy.
-            self.kept.position = self.kept.position.checked_add(signed).unwrap_or(Decimal::MAX);
-        }
-        if event.state().is_final() {
-            self.kept.open.remove(&event.order);
-        }
+    fn is_busy(&self) -> bool {
+        self.asking.is_some() || !self.kept.is_idle()
     }
 
-    /// Decides at a boundary. The order that it may return counts as asked for until the LEDGER shows it or
-    /// [`settled`](Self::settled) is called.
-    pub fn decide(&mut self, boundary: Timestamp) -> Option<OrderIntent> {
-        let (mid, received_at) = self.mid?;
+    /// Decides on the newest quote, at a boundary. The order that it may return counts as asked for until the LEDGER shows it
+    /// or [`settled`](Self::settled) is called.
+    pub fn decide(&mut self, boundary: Timestamp, place: Place) -> Option<OrderIntent> {
+        let (is_busy, is_idle, pause_ends) = (self.is_busy(), self.idle_because(place.mode).is_some(), self.pause_ends());
+        let (State::MeanReversion { rule, mid }, How::MeanReversion { rules, .. }) = (&mut self.state, &self.plan.how) else {
+            return None;
+        };
+        let (mid, received_at) = (*mid)?;
         if boundary.saturating_since(received_at) > QUOTE_AGE_MAX {
             return None;
         }
-        let wish = match self.spec.kind {
-            Kind::MeanReversion => self.rule.next(&self.spec, mid, self.kept.position)?,
-        };
-        let is_busy = self.asking.is_some() || !self.kept.open.is_empty();
-        if self.kept.is_stopped || is_busy || boundary < self.pause_ends() {
+        let position = self.kept.holding(place.mode.unwrap_or(TradingMode::Paper)).position;
+        let wish = rule.next(rules, mid, position)?;
+        if is_idle || is_busy || boundary < pause_ends {
             return None;
         }
-        let key = format!("{}/{}", self.spec.name, boundary.as_millis());
-        let intent = OrderIntent {
-            order: OrderId::derive(&self.spec.name, &key),
+        let key = format!("{}/{}", self.plan.name, boundary.as_millis());
+        let intent = self.intent(key, wish.side, rules.quantity, boundary, wish.reason, None);
+        Some(self.ask(intent))
+    }
+
+    /// Decides on the candles that wait, in their order: none is decided on before the order of an earlier one has come to its
+    /// end, so what is decided follows from the candles and the fills alone. A candle counts as decided on when the LEDGER
+    /// shows the order, so a restart decides the same.
+    pub fn decide_candles(&mut self, now: Timestamp, place: Place) -> Option<OrderIntent> {
+        let age_max = if place.mode == Some(TradingMode::Live) { LIVE_AGE_MAX } else { PAPER_AGE_MAX };
+        let (is_busy, is_idle) = (self.is_busy(), self.idle_because(place.mode).is_some());
+        let (State::Candles { waiting, .. }, How::SmaCross { rule: _, timeframe, amount, commission }) =
+            (&mut self.state, &self.plan.how)
+        else {
+            return None;
+        };
+        let holding = self.kept.holding(place.mode.unwrap_or(TradingMode::Paper));
+        let sizing = match amount {
+            Amount::Quantity(quantity) => Sizing::Quantity(*quantity),
+            Amount::Cash(cash) => Sizing::Cash(cash.checked_add(holding.quote)?),
+        };
+        let (decision, side, quantity) = loop {
+            let decision = waiting.front()?;
+            let is_over = now.saturating_since(decision.closed_at) > age_max || self.kept.has_asked(decision.open_time);
+            if is_over || is_idle {
+                waiting.pop_front();
+                continue;
+            }
+            if is_busy {
+                return None;
+            }
+            let order = rule::order(decision.want, holding.held(), sizing, decision.close, *commission, place.step);
+            if let Some((side, quantity)) = order {
+                break (decision.clone(), side, quantity);
+            }
+            waiting.pop_front();
+        };
+        let key = format!("{}/{timeframe}/{}", self.plan.symbol, decision.open_time.as_millis());
+        let word = if side == Side::Buy { "above" } else { "not above" };
+        let reason =
+            format!("the fast mean is {word} the slow one at {} ({timeframe} candle of {})", decision.close, decision.open_time);
+        let intent = self.intent(key, side, quantity, decision.closed_at, reason, Some(decision.closed_at));
+        Some(self.ask(intent))
+    }
+
+    fn intent(
+        &self,
+        key: String,
+        side: Side,
+        quantity: Decimal,
+        requested_at: Timestamp,
+        reason: String,
+        decided_at: Option<Timestamp>,
+    ) -> OrderIntent {
+        OrderIntent {
+            order: OrderId::derive(&self.plan.name, &key),
             key,
-            strategy: self.spec.name.clone(),
+            strategy: self.plan.name.clone(),
             actor: ACTOR.to_owned(),
-            exchange: self.spec.exchange,
-            symbol: self.spec.symbol.clone(),
-            side: wish.side,
+            exchange: self.plan.exchange,
+            symbol: self.plan.symbol.clone(),
+            side,
             order_type: OrderType::Market,
             time_in_force: TimeInForce::Ioc,
-            quantity: self.spec.quantity,
+            quantity,
             limit_price: None,
-            requested_at: boundary,
-            reason: Some(wish.reason),
-            decided_at: None,
-        };
+            requested_at,
+            reason: Some(reason),
+            decided_at,
+        }
+    }
+
+    fn ask(&mut self, intent: OrderIntent) -> OrderIntent {
         self.asking = Some(intent.order.clone());
-        Some(intent)
+        intent
     }
 
     /// An order is no longer on its way: the LEDGER has it, or will not have it.
@@ -189,38 +304,29 @@ impl Trader {
 
     /// Refused again and again (the kill switch, a limit), it asks less and less often.
     fn pause_ends(&self) -> Timestamp {
-        let interval = Duration::from_millis(self.spec.interval_ms);
-        match self.kept.refusals {
-            0 => Timestamp::ZERO,
-            refusals => self.kept.refused_at + interval.saturating_mul(1 << refusals.min(16)).min(PAUSE_MAX.max(interval)),
+        let interval = self.interval().unwrap_or_default();
+        match self.kept.refusals() {
+            (0, _) => Timestamp::ZERO,
+            (refusals, at) => at + interval.saturating_mul(1 << refusals.min(16)).min(PAUSE_MAX.max(interval)),
         }
     }
-
-    /// Its position, base currency, with sign.
-    #[must_use]
-    pub fn position(&self) -> Decimal {
-        self.kept.position
-    }
 }
 
-/// What follows from the LEDGER, of every strategy by name.
-#[must_use]
-pub fn save(traders: &[Trader]) -> Vec<u8> {
-    let kept: BTreeMap<&str, &Kept> = traders.iter().map(|trader| (trader.spec.name.as_str(), &trader.kept)).collect();
-    rmp_serde::to_vec_named(&kept).expect("writing to memory cannot fail and every key is text")
+/// Where a strategy looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subjects {
+    /// Quotes, from the newest on.
+    Quotes(String),
+    /// Candles and history, from the oldest on.
+    Candles([String; 2]),
 }
 
-/// Takes over what was saved. False when a strategy is not in it: the LEDGER must be read from its beginning.
-///
-/// # Errors
-/// What makes it unusable.
-pub fn load(traders: &mut [Trader], bytes: &[u8]) -> Result<bool, String> {
-    let mut kept: BTreeMap<String, Kept> = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
-    let is_complete = traders.iter().all(|trader| kept.contains_key(&trader.spec.name));
-    for trader in traders.iter_mut().filter(|_| is_complete) {
-        trader.kept = kept.remove(&trader.spec.name).unwrap_or_default();
-    }
-    Ok(is_complete)
+/// Whether everything that decides is the same.
+fn is_same(before: &StrategyRegistered, after: &StrategyRegistered) -> bool {
+    let plain = |it: &StrategyRegistered| {
+        (it.kind, it.params.clone(), it.exchange, it.symbol.clone(), it.timeframe, it.quantity, it.cash)
+    };
+    plain(before) == plain(after)
 }
 
 #[cfg(test)]

@@ -1,22 +1,27 @@
-//! The process: quotes and the LEDGER in, intents out.
+//! The process: quotes, candles and the LEDGER in, intents out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use spark_bus_schema::candles::{Candle, CandleHistory};
 use spark_bus_schema::market::QuoteBatch;
 use spark_bus_schema::orders::{OrderId, OrderIntent};
 use spark_bus_schema::subject::{self, FEED, LEDGER};
 use spark_bus_schema::telemetry::ProcessState;
-use spark_bus_schema::{DecodeError, Message, Timestamp, encode};
+use spark_bus_schema::{DecodeError, InstrumentTable, Message, Timestamp, encode};
 use spark_nats::{AppendError, Bus, Delivery, Follower, PublishError, Resume, Service, Start, SubjectWriter, now};
 
-use crate::config::{Config, Spec};
-use crate::trader::{Event, Trader, load, save};
+use crate::config::Config;
+use crate::kept::Event;
+use crate::plan::Plan;
+use crate::roster::Roster;
 
+/// The reader of candles.
+const CANDLES: &str = "strategy-candles";
 /// An intent that is not stored after this is given up: the price it was decided on is gone.
 const STORE_LIMIT: Duration = Duration::from_secs(2);
 /// How often it is looked whether the LEDGER has been read to its end.
@@ -39,54 +44,69 @@ pub enum Error {
         #[source]
         source: PublishError,
     },
-    /// A saved state cannot be used by this build.
-    #[error("saved state: {0}; move checkpoint.sqlite away to start from the LEDGER again")]
-    State(String),
+    /// The configuration cannot be used.
+    #[error("configuration: {0}")]
+    Config(String),
     /// A reader ended, which it never should.
     #[error("the reader of {0} ended")]
     ReaderEnded(&'static str),
 }
 
-/// Runs until the service is told to stop.
+/// Runs with the built-in instruments; see [`run_with`].
+///
+/// # Errors
+/// [`Error`].
+pub async fn run(service: Service, config: Config) -> Result<(), Error> {
+    run_with(service, config, &InstrumentTable::builtin()).await
+}
+
+/// Runs until the service is told to stop. `instruments` says what a symbol's base and quote currencies are.
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    if config.enabled == Some(false) || config.run.is_empty() {
-        let why = if config.run.is_empty() { "no strategies under [[strategy.run]]" } else { "[strategy] enabled = false" };
-        service.status.set(ProcessState::Running, Some(format!("idle: {why}")));
+pub async fn run_with(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
+    if config.enabled == Some(false) {
+        service.status.set(ProcessState::Running, Some("idle: [strategy] enabled = false".to_owned()));
         service.shutdown.cancelled().await;
         return Ok(());
     }
+    let mut plans = Vec::new();
+    for (index, spec) in config.run.iter().enumerate() {
+        plans.push(Plan::of(spec).map_err(|problems| {
+            let words = problems.into_iter().map(|(key, what)| format!("strategy.run.{index}.{key} = {what}"));
+            Error::Config(words.collect::<Vec<_>>().join("; "))
+        })?);
+    }
     let Some((mut resume, state)) = Resume::open(&service, LEDGER).await.map_err(Error::Bus)? else { return Ok(()) };
-    let mut traders: Vec<Trader> = config.run.into_iter().map(Trader::new).collect();
+    let mut roster = Roster::new(plans, instruments);
     if let Some(state) = state
-        && !load(&mut traders, &state).map_err(Error::State)?
+        && !roster.load(&state)
     {
-        tracing::info!("a strategy is new: reading the LEDGER from its beginning");
+        tracing::info!("a strategy is new, or the saved state is another program's: reading the LEDGER from its beginning");
         resume.forget();
     }
-    let boundaries = traders.iter().map(|trader| next_boundary(trader.spec(), now())).collect();
-    let mut host = Host { service: &service, traders, boundaries, resume, is_caught_up: false, storing: FuturesUnordered::new() };
+    let storing = FuturesUnordered::new();
+    let mut host = Host { service: &service, roster, boundaries: BTreeMap::new(), resume, is_caught_up: false, storing };
     tokio::select! {
         () = service.shutdown.cancelled() => {}
         outcome = host.follow() => return outcome,
     }
-    host.resume.save(|| save(&host.traders)).map_err(Error::Bus)
+    host.resume.save(|| host.roster.save()).map_err(Error::Bus)
 }
 
 /// An intent on its way has come to an end.
 struct Stored {
-    trader: usize,
+    strategy: String,
     order: OrderId,
-    outcome: Result<(), Error>,
+    /// Whether the LEDGER has it.
+    outcome: Result<bool, Error>,
 }
 
 struct Host<'a> {
     service: &'a Service,
-    traders: Vec<Trader>,
-    /// When each of them decides next.
-    boundaries: Vec<Timestamp>,
+    roster: Roster<'a>,
+    /// When each of those that look at quotes decides next.
+    boundaries: BTreeMap<String, Timestamp>,
     resume: Resume,
     /// The LEDGER has been read to its end once: positions and open orders are known.
     is_caught_up: bool,
@@ -94,79 +114,150 @@ struct Host<'a> {
     storing: FuturesUnordered<BoxFuture<'static, Stored>>,
 }
 
+/// The readers of FEED: quotes, and candles. Made anew when a strategy needs other subjects.
+struct Feeds {
+    subjects: (BTreeSet<String>, BTreeSet<String>),
+    quotes: Option<Follower>,
+    candles: Option<Follower>,
+}
+
+impl Feeds {
+    fn new(service: &Service, subjects: (BTreeSet<String>, BTreeSet<String>)) -> Self {
+        let follow = |name: &str, subjects: &BTreeSet<String>, start| {
+            let wanted: Vec<String> = subjects.iter().cloned().collect();
+            (!wanted.is_empty()).then(|| Follower::start(service.bus.clone(), name, FEED, wanted, start))
+        };
+        // All candles that FEED holds: what follows from them is the same whenever the process was started.
+        let candles = follow(CANDLES, &subjects.1, Start::Beginning);
+        Self { quotes: follow(service.name, &subjects.0, Start::LastPerSubject), candles, subjects }
+    }
+}
+
+/// What a reader has; never anything where there is none.
+async fn next(follower: &mut Option<Follower>) -> Result<Vec<Delivery>, Error> {
+    match follower {
+        Some(follower) => follower.next().await.ok_or(Error::ReaderEnded(FEED)),
+        None => std::future::pending().await,
+    }
+}
+
 impl Host<'_> {
     async fn follow(&mut self) -> Result<(), Error> {
         let (bus, name) = (&self.service.bus, self.service.name);
-        let symbols = self.traders.iter().map(Trader::spec).map(|spec| subject::quotes(spec.exchange, &spec.symbol));
-        let symbols: BTreeSet<String> = symbols.collect();
-        let mut feed = Follower::start(bus.clone(), name, FEED, symbols.into_iter().collect(), Start::LastPerSubject);
+        let mut feeds = Feeds::new(self.service, self.roster.subjects());
         let subjects = Event::SUBJECTS.iter().map(|&subject| subject.to_owned()).collect();
         let mut ledger = Follower::start(bus.clone(), name, LEDGER, subjects, self.resume.start());
         self.service.status.set(ProcessState::Running, None);
         loop {
-            let next = self.boundaries.iter().min().copied().unwrap_or(Timestamp::ZERO);
-            let wait = next.saturating_since(now()).min(LOOK_EVERY);
+            let wait = self.next_boundary().saturating_since(now()).min(LOOK_EVERY);
             tokio::select! {
                 biased;
-                batch = ledger.next() => self.story(batch.ok_or(Error::ReaderEnded(LEDGER))?),
-                batch = feed.next() => self.quotes(batch.ok_or(Error::ReaderEnded(FEED))?),
-                Some(stored) = self.storing.next() => {
-                    self.traders[stored.trader].settled(&stored.order);
-                    stored.outcome?;
+                batch = ledger.next() => {
+                    if self.story(batch.ok_or(Error::ReaderEnded(LEDGER))?) && feeds.subjects != self.roster.subjects() {
+                        feeds = Feeds::new(self.service, self.roster.subjects());
+                    }
                 }
+                batch = next(&mut feeds.candles) => self.candles(batch?),
+                batch = next(&mut feeds.quotes) => self.quotes(batch?),
+                Some(stored) = self.storing.next() => self.stored(stored)?,
                 () = tokio::time::sleep(wait) => {}
             }
             self.is_caught_up |= ledger.is_caught_up();
             self.decide(now());
-            let traders = &self.traders;
-            self.resume.save_when_due(|| save(traders)).map_err(Error::Bus)?;
+            let roster = &self.roster;
+            self.resume.save_when_due(|| roster.save()).map_err(Error::Bus)?;
         }
     }
 
-    fn story(&mut self, batch: Vec<Delivery>) {
+    /// True: other subjects of FEED may be needed now.
+    fn story(&mut self, batch: Vec<Delivery>) -> bool {
+        let mut has_changed = false;
         for delivery in batch {
             match Event::decode(&delivery) {
                 Ok(event) => {
-                    if let Some(trader) = self.traders.iter_mut().find(|trader| trader.spec().name == event.strategy()) {
+                    if event.strategy().is_some_and(|name| self.roster.traders().contains_key(name)) {
                         note(&event);
-                        trader.apply(delivery.stored_at, event);
                     }
+                    has_changed |= self.roster.apply(delivery.stored_at, &event);
                 }
                 Err(error) => unreadable(self.service, &delivery, &error),
             }
             self.resume.taken(&delivery);
         }
+        has_changed
     }
 
     fn quotes(&mut self, batch: Vec<Delivery>) {
         for delivery in batch {
             match delivery.decode::<QuoteBatch>() {
-                Ok(quotes) => self.traders.iter_mut().for_each(|trader| trader.quotes(&quotes)),
+                Ok(quotes) => self.roster.traders_mut().for_each(|trader| trader.quotes(&quotes)),
                 Err(error) => unreadable(self.service, &delivery, &error),
             }
         }
     }
 
-    /// Lets every strategy decide whose boundary has passed.
-    fn decide(&mut self, now: Timestamp) {
-        for (index, trader) in self.traders.iter_mut().enumerate() {
-            let boundary = self.boundaries[index];
-            if boundary > now {
-                continue;
-            }
-            self.boundaries[index] = next_boundary(trader.spec(), now);
-            if !self.is_caught_up || now.saturating_since(boundary) > LATE_MAX {
-                continue;
-            }
-            if let Some(intent) = trader.decide(boundary) {
-                self.storing.push(Box::pin(store(self.service.bus.clone(), index, intent)));
+    fn candles(&mut self, batch: Vec<Delivery>) {
+        for delivery in batch {
+            let taken = if subject::matches(subject::HISTORY, &delivery.subject) {
+                delivery
+                    .decode::<CandleHistory>()
+                    .map(|history| self.roster.traders_mut().for_each(|trader| trader.history(&history)))
+            } else {
+                delivery.decode::<Candle>().map(|candle| self.roster.traders_mut().for_each(|trader| trader.candle(&candle)))
+            };
+            if let Err(error) = taken {
+                unreadable(self.service, &delivery, &error);
             }
         }
     }
-}
 
-fn next_boundary(spec: &Spec, now: Timestamp) -> Timestamp {
-    now.next_boundary(Duration::from_millis(spec.interval_ms))
+    fn stored(&mut self, stored: Stored) -> Result<(), Error> {
+        let is_there = stored.outcome?;
+        if let Some(trader) = self.roster.trader_mut(&stored.strategy) {
+            // Whoever decides on candles waits until the LEDGER shows the order: the next candle follows from it.
+            if !is_there || trader.interval().is_some() {
+                trader.settled(&stored.order);
+            }
+        }
+        Ok(())
+    }
+
+    fn next_boundary(&self) -> Timestamp {
+        self.boundaries.values().min().copied().unwrap_or(Timestamp::from_nanos(i64::MAX))
+    }
+
+    /// Lets every strategy decide: on quotes those whose boundary has passed, on candles all that have some.
+    fn decide(&mut self, now: Timestamp) {
+        if self.is_caught_up {
+            for (strategy, reason) in self.roster.news() {
+                tracing::info!(strategy, reason, "asks for no orders");
+            }
+        }
+        let names: Vec<String> = self.roster.traders().keys().cloned().collect();
+        self.boundaries.retain(|name, _| self.roster.traders().contains_key(name));
+        for name in names {
+            let Some(trader) = self.roster.traders().get(&name) else { continue };
+            let place = self.roster.place(trader.plan().exchange, &trader.plan().symbol);
+            let interval = trader.interval();
+            let Some(trader) = self.roster.trader_mut(&name) else { continue };
+            let intent = match interval {
+                None if self.is_caught_up => trader.decide_candles(now, place),
+                None => None,
+                Some(interval) => {
+                    let boundary = *self.boundaries.entry(name.clone()).or_insert_with(|| now.next_boundary(interval));
+                    if boundary > now {
+                        continue;
+                    }
+                    self.boundaries.insert(name.clone(), now.next_boundary(interval));
+                    let is_late = now.saturating_since(boundary) > LATE_MAX;
+                    if self.is_caught_up && !is_late { trader.decide(boundary, place) } else { None }
+                }
+            };
+            if let Some(intent) = intent {
+                self.storing.push(Box::pin(store(self.service.bus.clone(), name, intent)));
+            }
+        }
+    }
 }
 
 fn note(event: &Event) {
@@ -195,8 +286,8 @@ fn unreadable(service: &Service, delivery: &Delivery, error: &DecodeError) {
     );
 }
 
-/// Asks for one order. What is there already under this order's name was asked at this boundary in an earlier life.
-async fn store(bus: Bus, trader: usize, intent: OrderIntent) -> Stored {
+/// Asks for one order. What is there already under this order's name was asked for at this moment in an earlier life.
+async fn store(bus: Bus, strategy: String, intent: OrderIntent) -> Stored {
     let subject = subject::intent(&intent.order);
     let mut writer = SubjectWriter::at(bus, LEDGER, subject.clone(), 0);
     let payload = Bytes::from(encode(&intent));
@@ -204,14 +295,14 @@ async fn store(bus: Bus, trader: usize, intent: OrderIntent) -> Stored {
     let outcome = match stored {
         Ok(Ok(_)) => {
             metrics::counter!("spark_strategy_intents_total", "strategy" => intent.strategy).increment(1);
-            Ok(())
+            Ok(true)
         }
-        Ok(Err(AppendError::Conflict)) => Ok(()),
+        Ok(Err(AppendError::Conflict)) => Ok(true),
         Ok(Err(AppendError::Refused(source))) => Err(Error::Publish { subject, source }),
         Err(_) => {
-            tracing::warn!(subject, "the broker did not store an intent in time; it is given up");
-            Ok(())
+            tracing::warn!(subject, "the broker did not store an intent in time");
+            Ok(false)
         }
     };
-    Stored { trader, order: intent.order, outcome }
+    Stored { strategy, order: intent.order, outcome }
 }

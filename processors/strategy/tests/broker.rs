@@ -9,7 +9,7 @@ use spark_bus_schema::catalogue::find;
 use spark_bus_schema::codec::decode_payload;
 use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::market::{Quote, QuoteBatch, Side};
-use spark_bus_schema::orders::{OrderEvent, OrderIntent};
+use spark_bus_schema::orders::{OrderEvent, OrderIntent, TradingMode};
 use spark_bus_schema::risk::{Guard, Verdict};
 use spark_bus_schema::subject::{self, LEDGER};
 use spark_bus_schema::{Fixed, Message, Venue};
@@ -30,7 +30,7 @@ fn sample<T: Message>() -> T {
 fn config() -> Config {
     let mut config = Config::default();
     config.run.truncate(1);
-    config.run[0].interval_ms = 1_000;
+    config.run[0].interval_ms = Some(1_000);
     config
 }
 
@@ -90,6 +90,9 @@ impl World {
         event.order = intent.order.clone();
         event.strategy.clone_from(&intent.strategy);
         event.side = intent.side;
+        event.mode = TradingMode::Paper;
+        event.exchange = intent.exchange;
+        event.symbol.clone_from(&intent.symbol);
         event.quantity = intent.quantity;
         event.steps.last_mut().unwrap().fill.as_mut().unwrap().quantity = intent.quantity;
         self.executor.publish(&subject::order_event(&intent.order), &event, Meta::default()).await.unwrap();
@@ -126,7 +129,7 @@ async fn orders_flow_one_at_a_time_and_the_position_stays_within_its_bound_over_
     let mut world = World::start().await;
     let mut position = rust_decimal::Decimal::ZERO;
     let mut sides = Vec::new();
-    let bound = config().run[0].position_max;
+    let bound = config().run[0].position_max.unwrap();
     for round in 0..5 {
         let intent = world.next().await;
         assert_eq!(intent.strategy, "demo-btcusdt");
