@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::body::Bytes;
+use serde_json::Value;
 use spark_bus_schema::actions::{RestartCommand, ThresholdsCommand};
+use spark_bus_schema::backtests::JobCancel;
 use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use spark_bus_schema::notify::Silence;
 use spark_bus_schema::orders::OrderId;
+use spark_bus_schema::rollout::RolloutCommand;
 use spark_bus_schema::{Timestamp, subject};
 use spark_nats::{Bus, Meta, PublishError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::Config;
 use crate::confirm::Confirmations;
@@ -28,6 +31,8 @@ use crate::waiters::Waiters;
 
 /// Commands that may wait for the broker; more are refused at once.
 pub const COMMANDS_MAX: usize = 16;
+/// Scores that may be asked for at once: they wait for `signal`, and nobody needs a token for them.
+pub const SCORES_MAX: usize = 32;
 /// A rendered portfolio is given out again for this long, ms, unless balances change: `status` and `age_ms` in it are
 /// at most that old.
 pub const PORTFOLIO_REUSE_MS: i64 = 100;
@@ -61,6 +66,10 @@ pub enum Outgoing {
     Thresholds(Box<ThresholdsCommand>),
     /// Nobody is told about some alerts for a time.
     Silence(Box<Silence>),
+    /// A model goes on, waits, or goes back.
+    Rollout(Box<RolloutCommand>),
+    /// A backtest is taken back.
+    JobCancel(JobCancel),
 }
 
 impl Outgoing {
@@ -77,6 +86,8 @@ impl Outgoing {
             Self::Restart(command) => subject::restart(&command.service),
             Self::Thresholds(_) => subject::THRESHOLDS.to_owned(),
             Self::Silence(silence) => subject::silence(&silence.id),
+            Self::Rollout(_) => subject::ROLLOUT.to_owned(),
+            Self::JobCancel(command) => subject::job_cancel(&command.id),
         }
     }
 
@@ -92,6 +103,8 @@ impl Outgoing {
             Self::Restart(command) => bus.publish(&on, command.as_ref(), Meta::default()).await,
             Self::Thresholds(command) => bus.publish(&on, command.as_ref(), Meta::default()).await,
             Self::Silence(silence) => bus.publish(&on, silence.as_ref(), Meta::default()).await,
+            Self::Rollout(command) => bus.publish(&on, command.as_ref(), Meta::default()).await,
+            Self::JobCancel(command) => bus.publish(&on, command, Meta::default()).await,
         }
     }
 }
@@ -99,6 +112,32 @@ impl Outgoing {
 /// Looks up the hashes of the auditor's chain by LEDGER sequence. It may block, and leaves out what it does not find: the
 /// record's keeper is another process, whose file may be elsewhere.
 pub type ChainHashes = Arc<dyn Fn(&[u64]) -> BTreeMap<u64, String> + Send + Sync>;
+
+/// The details of a backtest by its id, as JSON: `equity` and `trades`, each oldest first. It may block; none where its file
+/// is elsewhere or has no such backtest.
+pub type BacktestDetails = Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>;
+/// The report on a backtest by its id: one HTML file. As [`BacktestDetails`].
+pub type BacktestReport = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Files of other processes, as far as they are on this machine. Each is only read.
+#[derive(Clone, Default)]
+pub struct Files {
+    /// The auditor's chain.
+    pub chain: Option<ChainHashes>,
+    /// What backtests left.
+    pub backtest: Option<BacktestDetails>,
+    /// Reports on backtests.
+    pub report: Option<BacktestReport>,
+}
+
+/// What a request waits for in the LEDGER.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Awaited {
+    /// The score that was asked for under this id.
+    Score(String),
+    /// What became of the command about the rollout with this LEDGER sequence.
+    Rollout(u64),
+}
 
 /// Shared by all tasks.
 pub struct App {
@@ -111,10 +150,12 @@ pub struct App {
     pub(crate) http: Requests,
     pub(crate) tick_latency: TickLatency,
     pub(crate) commands: mpsc::Sender<Command>,
-    pub(crate) waiters: Waiters,
+    pub(crate) waiters: Waiters<OrderId>,
+    pub(crate) answers: Waiters<Awaited>,
+    pub(crate) scores: Semaphore,
     pub(crate) confirmations: Confirmations,
     bus: OnceLock<Bus>,
-    chain: OnceLock<ChainHashes>,
+    files: OnceLock<Files>,
     view: RwLock<View>,
     portfolio: RwLock<Option<Rendered>>,
 }
@@ -137,9 +178,11 @@ impl App {
             tick_latency: TickLatency::new(now),
             commands,
             waiters: Waiters::default(),
+            answers: Waiters::default(),
+            scores: Semaphore::new(SCORES_MAX),
             confirmations: Confirmations::default(),
             bus: OnceLock::new(),
-            chain: OnceLock::new(),
+            files: OnceLock::new(),
             view: RwLock::new(View::new(now, config.limits())),
             config,
             portfolio: RwLock::new(None),
@@ -147,16 +190,28 @@ impl App {
         (app, receiver)
     }
 
-    /// Where the hashes of the audit chain are found.
-    pub fn read_chain_with(&self, chain: ChainHashes) {
+    /// Where files of other processes are found.
+    pub fn read_with(&self, files: Files) {
         // The first one stays; there is one caller, at the start.
-        let _ = self.chain.set(chain);
+        let _ = self.files.set(files);
     }
 
     /// The chain's hashes of these messages, as far as they are there.
     pub(crate) async fn chain_hashes(&self, sequences: Vec<u64>) -> BTreeMap<u64, String> {
-        let Some(chain) = self.chain.get().cloned() else { return BTreeMap::new() };
+        let Some(chain) = self.files.get().and_then(|files| files.chain.clone()) else { return BTreeMap::new() };
         tokio::task::spawn_blocking(move || chain(&sequences)).await.unwrap_or_default()
+    }
+
+    /// What a backtest left, where its file is on this machine.
+    pub(crate) async fn backtest_details(&self, id: &str) -> Option<Value> {
+        let (read, id) = (self.files.get()?.backtest.clone()?, id.to_owned());
+        tokio::task::spawn_blocking(move || read(&id)).await.ok().flatten()
+    }
+
+    /// The report on a backtest, where it is on this machine.
+    pub(crate) async fn backtest_report(&self, id: &str) -> Option<String> {
+        let (read, id) = (self.files.get()?.report.clone()?, id.to_owned());
+        tokio::task::spawn_blocking(move || read(&id)).await.ok().flatten()
     }
 
     /// The body of `GET /api/portfolio`.
@@ -215,11 +270,14 @@ impl App {
         let mut view = self.view_mut();
         let mut portfolio_changed = false;
         let mut ticks_received = Vec::new();
-        let mut orders = BTreeSet::new();
+        let (mut orders, mut answered) = (BTreeSet::new(), Vec::new());
         let mut silences_changed = false;
         for (at, event) in batch {
             if let Ok(Event::Ticks(ticks)) = &event {
                 ticks_received.extend(self.tick_latency.received(at, ticks));
+            }
+            if let Ok(Event::Answer(answer)) = &event {
+                answered.push(Awaited::Score(answer.id.clone()));
             }
             let mut switched = false;
             if let Ok(Event::Ledger(entry)) = &event {
@@ -228,6 +286,7 @@ impl App {
                     Record::Order(event) => _ = orders.insert(event.order.clone()),
                     Record::KillSwitch(_) => switched = true,
                     Record::Silence(_) => silences_changed = true,
+                    Record::RolloutChanged(changed) => answered.extend(changed.command.map(Awaited::Rollout)),
                     _ => {}
                 }
             }
@@ -249,6 +308,7 @@ impl App {
                 }
                 Change::Portfolio => portfolio_changed = true,
                 Change::Windows => self.hub.mark_windows(),
+                Change::Signals => self.hub.mark_signals(),
                 Change::Price | Change::System | Change::Trading | Change::Nothing => {}
             }
             // Nobody shall wait for the next beat to learn that everything has stopped.
@@ -261,6 +321,7 @@ impl App {
         }
         drop(view);
         self.waiters.wake(&orders);
+        self.answers.wake(&answered);
         if !ticks_received.is_empty() {
             // From here on every reader sees them.
             self.tick_latency.observe(&ticks_received, spark_nats::now());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::Venue;
+use spark_bus_schema::session::{Calendar, Day};
 use spark_bus_schema::telemetry::PROCESSES;
 
 use crate::view::Limits;
@@ -38,6 +39,10 @@ pub struct Config {
     pub market_age_s_max: u32,
     /// Balances older than this make the status `DEGRADED`, s.
     pub portfolio_age_s_max: u32,
+    /// Days on which Borsa Istanbul does not trade, besides those that every year has and the bayrams up to 2027.
+    pub bist_holidays: Vec<Day>,
+    /// Days on which it trades in the morning only, as above.
+    pub bist_half_days: Vec<Day>,
     /// Commit that was built, for `X-Build-SHA`. Without it what the build was told in `SPARK_BUILD_SHA`.
     pub build_sha: Option<String>,
 }
@@ -58,6 +63,8 @@ impl Default for Config {
             request_timeout_ms: 10_000,
             market_age_s_max: 30,
             portfolio_age_s_max: 120,
+            bist_holidays: Vec::new(),
+            bist_half_days: Vec::new(),
             build_sha: None,
         }
     }
@@ -97,6 +104,11 @@ impl Config {
         problems
     }
 
+    /// When Borsa Istanbul is open: around the clock in the demo, whose exchange is simulated.
+    fn calendar(&self) -> Calendar {
+        if self.demo { Calendar::always_open() } else { Calendar::new(&self.bist_holidays, &self.bist_half_days) }
+    }
+
     /// The commit that was built, `unknown` where nobody said.
     #[must_use]
     pub fn build_sha(&self) -> &str {
@@ -109,6 +121,7 @@ impl Config {
             demo: self.demo,
             market_age_ms_max: i64::from(self.market_age_s_max) * 1_000,
             portfolio_age_ms_max: i64::from(self.portfolio_age_s_max) * 1_000,
+            calendar: self.calendar(),
         }
     }
 }

@@ -63,7 +63,7 @@ impl Confirmations {
 }
 
 /// 32 hexadecimal digits. Only who has the operator's token can use it, so it protects from a mistake, not from a thief.
-fn token(now: Timestamp) -> String {
+pub(crate) fn token(now: Timestamp) -> String {
     let mut hash = Sha256::new();
     for _ in 0..2 {
         // Keyed by the system's randomness.

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use spark_bus_schema::alerts::Alert;
+use spark_bus_schema::backtests::JobProgress;
+use spark_bus_schema::candles::MarketSnapshot;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
 use spark_bus_schema::marks::Mark;
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::Balances;
+use spark_bus_schema::signals::{Calibration, ModelInForce, Score, ScoreAnswer};
 use spark_bus_schema::telemetry::{Call, FeedStatus, Heartbeat, Windows};
 use spark_bus_schema::{DecodeError, Message, Timestamp, decode, subject};
 
@@ -35,6 +38,18 @@ pub enum Event {
     Parked(Box<Parked>),
     /// The price that decisions about money use.
     Mark(Mark),
+    /// What a vendor says about one share.
+    Snapshot(Box<MarketSnapshot>),
+    /// How far a job is.
+    Progress(JobProgress),
+    /// The model that scores.
+    Model(Box<ModelInForce>),
+    /// What the model says about one candle.
+    Score(Box<Score>),
+    /// How far its scores can be believed.
+    Calibration(Box<Calibration>),
+    /// A score that somebody asked for.
+    Answer(Box<ScoreAnswer>),
     /// A message about orders, with its place in the LEDGER; see [`crate::record`].
     Ledger(Box<Entry>),
 }
@@ -114,6 +129,32 @@ impl Event {
             let parked: Parked = decode(kind, payload)?;
             (subject::parked(&parked.process, &parked.stream, parked.sequence), Self::Parked(Box::new(parked)))
         } else {
+            return Self::decode_signals(on, kind, payload);
+        };
+        if belongs == on { Ok(Some(event)) } else { Err(Unreadable::Misplaced { belongs }) }
+    }
+
+    /// As [`decode`](Self::decode): shares, jobs and what the model says.
+    fn decode_signals(on: &str, kind: Option<&str>, payload: &[u8]) -> Result<Option<Self>, Unreadable> {
+        let is = |pattern: &str| subject::matches(pattern, on);
+        let (belongs, event) = if is(subject::SNAPSHOTS) {
+            let share: MarketSnapshot = decode(kind, payload)?;
+            (subject::snapshot(share.venue, &share.symbol), Self::Snapshot(Box::new(share)))
+        } else if is(subject::JOB_PROGRESS) {
+            let progress: JobProgress = decode(kind, payload)?;
+            (subject::job_progress(&progress.id), Self::Progress(progress))
+        } else if is(subject::MODEL) {
+            (on.to_owned(), Self::Model(Box::new(decode_only(kind, payload)?)))
+        } else if is(subject::SCORES) {
+            let score: Score = decode(kind, payload)?;
+            (subject::score(score.venue, &score.symbol, score.timeframe), Self::Score(Box::new(score)))
+        } else if is(subject::CALIBRATIONS) {
+            let told: Calibration = decode(kind, payload)?;
+            (subject::calibration(told.venue, &told.symbol, told.timeframe), Self::Calibration(Box::new(told)))
+        } else if is(subject::SCORE_ANSWERS) {
+            let answer: ScoreAnswer = decode(kind, payload)?;
+            (subject::score_answer(&answer.id), Self::Answer(Box::new(answer)))
+        } else {
             return Ok(None);
         };
         if belongs == on { Ok(Some(event)) } else { Err(Unreadable::Misplaced { belongs }) }
@@ -127,6 +168,8 @@ impl Event {
         let claimed = match &self {
             Self::Windows(windows) => windows.at,
             Self::Alert(alert) => alert.at,
+            Self::Score(score) => score.decided_at,
+            Self::Snapshot(share) => share.occurred_at,
             _ => return Ok(self),
         };
         if claimed > stored_at + FUTURE_MAX { Err(Unreadable::Future { claimed, stored_at }) } else { Ok(self) }
@@ -155,6 +198,12 @@ mod tests {
             "alerts.changed.WSStaleness.binance",
             "parked.guardrail.FEED.7",
             "marks.price.binance.BTCUSDT",
+            "market.snapshots.bist.THYAO",
+            "telemetry.jobs.a",
+            "signals.model",
+            "signals.score.binance.BTCUSDT.1m",
+            "signals.calibration.binance.BTCUSDT.1m",
+            "signals.answer.a",
         ];
         for on in subjects {
             let check = |kind: Option<&str>, payload: &[u8], want: &str| {
@@ -178,7 +227,9 @@ mod tests {
             let elsewhere = entry.subject.replace('>', "x.y");
             match Event::decode(&elsewhere, Some(&kind), &sample) {
                 Err(error) => assert_eq!(error.reason(), "misplaced", "{elsewhere}"),
-                Ok(event) => assert!(event.is_none() || entry.subject == subject::WINDOWS, "{elsewhere}"),
+                Ok(event) => {
+                    assert!(event.is_none() || [subject::WINDOWS, subject::MODEL].contains(&entry.subject), "{elsewhere}")
+                }
             }
         }
     }

@@ -20,8 +20,8 @@ use crate::record::{self, Entry, Record};
 
 /// Windows of this long are read back at start, so that charts have their past at once.
 const WINDOWS_BACK: Duration = Duration::from_secs(3_600);
-/// Alert transitions of this long are read back at start.
-const ALERTS_BACK: Duration = Duration::from_secs(24 * 3_600);
+/// Alert transitions and scores of this long are read back at start.
+const HISTORY_BACK: Duration = Duration::from_secs(24 * 3_600);
 /// Until the end of the ledger was reached once, it is looked for this often.
 const END_INTERVAL: Duration = Duration::from_millis(100);
 /// It is looked this often whether a checkpoint is due.
@@ -40,12 +40,21 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, folder: &Path, status: Statu
         let subjects = subjects.iter().map(|&subject| subject.to_owned()).collect();
         Follower::start(bus.clone(), name, stream, subjects, start)
     };
-    let latest = [subject::QUOTES, subject::TICKS, subject::CALLS, subject::HEARTBEATS, subject::FEED_STATUS];
+    let latest = [
+        subject::QUOTES,
+        subject::TICKS,
+        subject::CALLS,
+        subject::HEARTBEATS,
+        subject::FEED_STATUS,
+        subject::SNAPSHOTS,
+        subject::JOB_PROGRESS,
+    ];
     let mut feed = start("gateway", subject::FEED, &latest, Start::LastPerSubject);
     let mut windows = start("gateway-history", subject::FEED, &[subject::WINDOWS], Start::Since(now - WINDOWS_BACK));
-    let mut ledger =
-        start("gateway", subject::LEDGER, &[subject::BALANCES, subject::ALERTS, subject::MARKS], Start::LastPerSubject);
-    let mut alerts = start("gateway-history", subject::LEDGER, &[subject::ALERTS], Start::Since(now - ALERTS_BACK));
+    let state = [subject::BALANCES, subject::ALERTS, subject::MARKS, subject::MODEL, subject::SCORES, subject::CALIBRATIONS];
+    let mut ledger = start("gateway", subject::LEDGER, &state, Start::LastPerSubject);
+    let past = [subject::ALERTS, subject::SCORES, subject::SCORE_ANSWERS];
+    let mut history = start("gateway-history", subject::LEDGER, &past, Start::Since(now - HISTORY_BACK));
     let mut parked = start("gateway", subject::PARKED, &[subject::PARKED_ALL], Start::LastPerSubject);
     status.set(ProcessState::Running, None);
     let (mut keeper, saved) = tokio::select! {
@@ -68,8 +77,7 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, folder: &Path, status: Statu
             Some(batch) = feed.next() => (batch, false),
             Some(batch) = windows.next() => (batch, false),
             Some(batch) = ledger.next() => (batch, false),
-            // The ledger's own reader sees new alerts too: what is unreadable is counted there, once.
-            Some(batch) = alerts.next() => (batch, true),
+            Some(batch) = history.next() => (batch, true),
             Some(batch) = parked.next() => (batch, false),
             Some(batch) = orders.next() => {
                 // The alerts among them are for the list of actions; their own readers count what is unreadable.
@@ -95,7 +103,10 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, folder: &Path, status: Statu
                 continue;
             }
         };
-        app.take_in(batch.iter().filter_map(read).filter(|(_, event)| event.is_ok() || !again).collect());
+        // The ledger's own reader sees new alerts and scores too: what is unreadable is counted there, once.
+        let counted = |delivery: &Delivery| !again || subject::matches(subject::SCORE_ANSWERS, &delivery.subject);
+        let read = batch.iter().filter_map(|delivery| Some((delivery, read(delivery)?)));
+        app.take_in(read.filter(|(delivery, (_, event))| event.is_ok() || counted(delivery)).map(|(_, event)| event).collect());
     }
     keeper.finish(&app).await;
 }

@@ -37,7 +37,7 @@ use spark_nats::Service;
 pub use token::OperatorToken;
 use tokio::net::TcpListener;
 
-pub use crate::app::ChainHashes;
+pub use crate::app::{BacktestDetails, BacktestReport, ChainHashes, Files};
 
 use crate::app::App;
 
@@ -45,10 +45,10 @@ use crate::app::App;
 ///
 /// # Errors
 /// The configuration cannot work, the token cannot be read, or the address cannot be had.
-pub async fn run(service: Service, config: Config, chain: Option<ChainHashes>) -> Result<(), Error> {
+pub async fn run(service: Service, config: Config, files: Files) -> Result<(), Error> {
     let address = config.listen;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
-    serve_with(listener, service, config, chain).await
+    serve_with(listener, service, config, files).await
 }
 
 /// As [`run`], on a listener that is already there.
@@ -56,10 +56,14 @@ pub async fn run(service: Service, config: Config, chain: Option<ChainHashes>) -
 /// # Errors
 /// As [`run`], without the address.
 pub async fn serve(listener: TcpListener, service: Service, config: Config) -> Result<(), Error> {
-    serve_with(listener, service, config, None).await
+    serve_with(listener, service, config, Files::default()).await
 }
 
-async fn serve_with(listener: TcpListener, service: Service, config: Config, chain: Option<ChainHashes>) -> Result<(), Error> {
+/// As [`serve`], with files of other processes.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_with(listener: TcpListener, service: Service, config: Config, files: Files) -> Result<(), Error> {
     let problems = config.validate();
     if !problems.is_empty() {
         return Err(Error::Config(problems));
@@ -69,9 +73,7 @@ async fn serve_with(listener: TcpListener, service: Service, config: Config, cha
     let app = Arc::new(app);
     let (bus, shutdown) = (service.bus.clone(), service.shutdown.clone());
     app.connect(bus.clone());
-    if let Some(chain) = chain {
-        app.read_chain_with(chain);
-    }
+    app.read_with(files);
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "the gateway listens");
     }

@@ -4,17 +4,20 @@ use bytes::Bytes;
 use spark_bus_schema::actions::{Action, RestartCommand, RestartDone, RollbackCommand, ThresholdsCommand};
 use spark_bus_schema::alerts::Alert;
 use spark_bus_schema::audit::{AuditAnchor, AuditDamage, AuditVerified};
+use spark_bus_schema::backtests::{BacktestDone, JobCancel};
 use spark_bus_schema::control::{BreakerCommand, CancelCommand, KillSwitch, LimitsCommand, ResumeCommand, StrategyCommand};
 use spark_bus_schema::notify::{Delivery, Notification, Silence};
 use spark_bus_schema::orders::{Epoch, OrderEvent, OrderIntent, Reconciliation};
 use spark_bus_schema::risk::Verdict;
+use spark_bus_schema::rollout::{CounterMove, RolloutChanged, RolloutCommand};
 use spark_bus_schema::smoke::Smoke;
+use spark_bus_schema::strategies::StrategyRegistered;
 use spark_bus_schema::{decode, subject};
 
 use crate::event::Unreadable;
 
 /// Subjects that a [`Record`] comes from.
-pub const SUBJECTS: [&str; 25] = [
+pub const SUBJECTS: [&str; 32] = [
     subject::INTENTS,
     subject::VERDICTS,
     subject::ORDER_EVENTS,
@@ -40,6 +43,13 @@ pub const SUBJECTS: [&str; 25] = [
     subject::THRESHOLDS,
     subject::SILENCES,
     subject::SMOKE,
+    subject::ROLLOUT,
+    subject::ROLLOUT_CHANGED,
+    subject::ROLLOUT_EPOCH,
+    subject::COUNTER_MOVES,
+    subject::REGISTRY,
+    subject::JOB_CANCELS,
+    subject::BACKTESTS_DONE,
 ];
 
 /// One message of the LEDGER.
@@ -106,9 +116,35 @@ pub enum Record {
     Silence(Silence),
     /// The smoke check's outcome.
     Smoke(Smoke),
+    /// A person's word about the rollout.
+    Rollout(RolloutCommand),
+    /// Where a rollout stands.
+    RolloutChanged(Box<RolloutChanged>),
+    /// What the guardrail does against a model that does badly.
+    CounterMove(CounterMove),
+    /// A strategy as it is now.
+    Registered(Box<StrategyRegistered>),
+    /// A backtest is taken back.
+    JobCancel(JobCancel),
+    /// A backtest came to an end.
+    BacktestDone(Box<BacktestDone>),
 }
 
 impl Record {
+    /// Whether it is about models, strategies or backtests.
+    #[must_use]
+    pub fn is_of_models(&self) -> bool {
+        matches!(
+            self,
+            Self::Rollout(_)
+                | Self::RolloutChanged(_)
+                | Self::CounterMove(_)
+                | Self::Registered(_)
+                | Self::JobCancel(_)
+                | Self::BacktestDone(_)
+        )
+    }
+
     /// Decodes what was stored on `on`; none for subjects that are not in [`SUBJECTS`].
     ///
     /// # Errors
@@ -172,6 +208,26 @@ impl Record {
                 let silence: Silence = decode(kind, payload)?;
                 (subject::silence(&silence.id), Self::Silence(silence))
             }
+            subject::ROLLOUT_CHANGED => {
+                let changed: RolloutChanged = decode(kind, payload)?;
+                (subject::rollout_changed(&changed.model.model_version), Self::RolloutChanged(Box::new(changed)))
+            }
+            subject::COUNTER_MOVES => {
+                let command: CounterMove = decode(kind, payload)?;
+                (subject::counter_move(command.kind), Self::CounterMove(command))
+            }
+            subject::REGISTRY => {
+                let strategy: StrategyRegistered = decode(kind, payload)?;
+                (subject::registry(&strategy.name), Self::Registered(Box::new(strategy)))
+            }
+            subject::JOB_CANCELS => {
+                let command: JobCancel = decode(kind, payload)?;
+                (subject::job_cancel(&command.id), Self::JobCancel(command))
+            }
+            subject::BACKTESTS_DONE => {
+                let done: BacktestDone = decode(kind, payload)?;
+                (subject::backtest_done(&done.id), Self::BacktestDone(Box::new(done)))
+            }
             // The others have one subject each: content cannot be in the wrong place.
             subject::KILL_SWITCH => (on.to_owned(), Self::KillSwitch(decode(kind, payload)?)),
             subject::LIMITS => (on.to_owned(), Self::Limits(decode(kind, payload)?)),
@@ -182,6 +238,7 @@ impl Record {
             subject::ROLLBACK => (on.to_owned(), Self::Rollback(decode(kind, payload)?)),
             subject::THRESHOLDS => (on.to_owned(), Self::Thresholds(decode(kind, payload)?)),
             subject::SMOKE => (on.to_owned(), Self::Smoke(decode(kind, payload)?)),
+            subject::ROLLOUT => (on.to_owned(), Self::Rollout(decode(kind, payload)?)),
             _ => (on.to_owned(), Self::Epoch(decode(kind, payload)?)),
         };
         if belongs == on { Ok(Some(record)) } else { Err(Unreadable::Misplaced { belongs }) }

@@ -7,9 +7,14 @@ use spark_bus_schema::telemetry::Windows;
 
 use crate::config::Config;
 use crate::number::Number;
+use crate::view::backtests::JobRow;
+use crate::view::bist::BistAnswer;
 use crate::view::muted::AlertRow;
 use crate::view::prices::PriceRow;
 use crate::view::processes::{Presence, ProcessRow};
+use crate::view::registry::RegisteredRow;
+use crate::view::rollouts::RolloutAnswer;
+use crate::view::signals::{BucketRow, Overall, VersionRow};
 use crate::view::status::{Status, Word};
 use crate::view::trading::OrdersTold;
 use crate::view::trading::positions::Positions;
@@ -99,6 +104,7 @@ pub struct Snapshot<'a> {
     orders: OrdersTold<'a>,
     positions: Positions<'a>,
     guard: Guard<'a>,
+    signals: Signals<'a>,
 }
 
 impl<'a> Snapshot<'a> {
@@ -114,7 +120,43 @@ impl<'a> Snapshot<'a> {
             orders: view.trading.newest_orders(),
             positions: view.trading.positions(now),
             guard: view.trading.guard(),
+            signals: Signals::new(view, now),
             system,
+        }
+    }
+}
+
+/// Backtests in a live event and in the snapshot.
+const BACKTESTS_SHOWN: usize = 20;
+/// Changes of rollouts there.
+const CHANGES_SHOWN: usize = 20;
+
+/// Models, rollout, strategies, backtests, shares: what the page shows of them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Signals<'a> {
+    model: VersionRow<'a>,
+    buckets: Vec<BucketRow>,
+    calibration: Overall,
+    rollout: RolloutAnswer<'a>,
+    strategies: Vec<RegisteredRow<'a>>,
+    backtests: Vec<JobRow<'a>>,
+    bist: BistAnswer<'a>,
+}
+
+impl<'a> Signals<'a> {
+    /// As they are at `now`.
+    #[must_use]
+    pub fn new(view: &'a View, now: Timestamp) -> Self {
+        let jobs = view.backtests.newest().into_iter().take(BACKTESTS_SHOWN);
+        Self {
+            model: view.signals.model().into(),
+            buckets: view.signals.buckets(),
+            calibration: view.signals.overall(),
+            rollout: view.rollouts.answer(CHANGES_SHOWN),
+            strategies: view.registry.rows(),
+            backtests: jobs.filter_map(|id| view.backtests.row(id)).collect(),
+            bist: view.bist.answer(&view.limits().calendar, now),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::render::{PricesAnswer, Snapshot, System};
+use crate::render::{PricesAnswer, Signals, Snapshot, System};
 use crate::view::trading::Changed;
 
 /// Events that a client may be behind.
@@ -44,12 +44,19 @@ pub struct Hub {
     last_id: AtomicU64,
     portfolio: AtomicBool,
     windows: AtomicBool,
+    signals: AtomicBool,
 }
 
 impl Default for Hub {
     fn default() -> Self {
         let (sender, _) = broadcast::channel(BACKLOG_MAX);
-        Self { sender, last_id: AtomicU64::new(0), portfolio: AtomicBool::new(false), windows: AtomicBool::new(false) }
+        Self {
+            sender,
+            last_id: AtomicU64::new(0),
+            portfolio: AtomicBool::new(false),
+            windows: AtomicBool::new(false),
+            signals: AtomicBool::new(false),
+        }
     }
 }
 
@@ -77,6 +84,10 @@ impl Hub {
 
     pub(crate) fn mark_portfolio(&self) {
         self.portfolio.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn mark_signals(&self) {
+        self.signals.store(true, Ordering::Release);
     }
 
     pub(crate) fn mark_windows(&self) {
@@ -118,6 +129,9 @@ fn send_changes(app: &App, second: bool) {
             && let Some(windows) = view.windows.latest()
         {
             app.hub.send("windows", windows);
+        }
+        if app.hub.signals.swap(false, Ordering::AcqRel) {
+            app.hub.send("signals", &Signals::new(&view, now));
         }
         app.hub.send("processes", &System::new(&view, now));
     }

@@ -1,18 +1,23 @@
-//! Requests that wait for the LEDGER to say something about their order. Nobody polls: the reader of the ledger wakes them.
+//! Requests that wait for the LEDGER to say something about what they asked for: an order, a score, a rollout. Nobody polls: the reader of the ledger wakes them.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use spark_bus_schema::orders::OrderId;
 use tokio::sync::Notify;
 
-/// Orders that are waited for at once. More requests do not wait: they get the answer that there is.
-pub const ORDERS_MAX: usize = 4_096;
+/// Things that are waited for at once. More requests do not wait: they get the answer that there is.
+pub const KEYS_MAX: usize = 4_096;
 
 /// Who waits for what.
-#[derive(Default)]
-pub struct Waiters {
-    by_order: Mutex<HashMap<OrderId, Seat>>,
+pub struct Waiters<K> {
+    by_key: Mutex<HashMap<K, Seat>>,
+}
+
+impl<K> Default for Waiters<K> {
+    fn default() -> Self {
+        Self { by_key: Mutex::default() }
+    }
 }
 
 struct Seat {
@@ -21,52 +26,55 @@ struct Seat {
 }
 
 /// A place among the waiting; given back when it is dropped.
-pub struct Waiting<'a> {
-    waiters: &'a Waiters,
-    order: OrderId,
+pub struct Waiting<'a, K: Eq + Hash> {
+    waiters: &'a Waiters<K>,
+    key: K,
     notify: Arc<Notify>,
 }
 
-impl Waiters {
-    /// Waits for an order from now on; none when too many orders are waited for.
-    pub fn join(&self, order: &OrderId) -> Option<Waiting<'_>> {
-        let mut by_order = self.by_order.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_order.len() >= ORDERS_MAX && !by_order.contains_key(order) {
+impl<K: Eq + Hash + Clone> Waiters<K> {
+    /// Waits for something from now on; none when too much is waited for.
+    pub fn join(&self, key: &K) -> Option<Waiting<'_, K>> {
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_key.len() >= KEYS_MAX && !by_key.contains_key(key) {
             return None;
         }
-        let seat = by_order.entry(order.clone()).or_insert_with(|| Seat { notify: Arc::new(Notify::new()), waiting: 0 });
+        let seat = by_key.entry(key.clone()).or_insert_with(|| Seat { notify: Arc::new(Notify::new()), waiting: 0 });
         seat.waiting += 1;
-        Some(Waiting { waiters: self, order: order.clone(), notify: Arc::clone(&seat.notify) })
+        Some(Waiting { waiters: self, key: key.clone(), notify: Arc::clone(&seat.notify) })
     }
 
-    /// Something was said about these orders, and the view shows it.
-    pub fn wake<'a>(&self, orders: impl IntoIterator<Item = &'a OrderId>) {
-        let by_order = self.by_order.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_order.is_empty() {
+    /// Something was said about these, and the view shows it.
+    pub fn wake<'a>(&self, keys: impl IntoIterator<Item = &'a K>)
+    where
+        K: 'a,
+    {
+        let by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_key.is_empty() {
             return;
         }
-        for order in orders {
-            if let Some(seat) = by_order.get(order) {
+        for key in keys {
+            if let Some(seat) = by_key.get(key) {
                 seat.notify.notify_waiters();
             }
         }
     }
 }
 
-impl Waiting<'_> {
-    /// Resolves at the next word about the order. Enable it before looking at the view, so that no word is missed.
+impl<K: Eq + Hash> Waiting<'_, K> {
+    /// Resolves at the next word about it. Enable it before looking at the view, so that no word is missed.
     pub fn notified(&self) -> tokio::sync::futures::Notified<'_> {
         self.notify.notified()
     }
 }
 
-impl Drop for Waiting<'_> {
+impl<K: Eq + Hash> Drop for Waiting<'_, K> {
     fn drop(&mut self) {
-        let mut by_order = self.waiters.by_order.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seat) = by_order.get_mut(&self.order) {
+        let mut by_key = self.waiters.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seat) = by_key.get_mut(&self.key) {
             seat.waiting -= 1;
             if seat.waiting == 0 {
-                by_order.remove(&self.order);
+                by_key.remove(&self.key);
             }
         }
     }
@@ -74,6 +82,8 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use spark_bus_schema::orders::OrderId;
+
     use super::*;
 
     #[test]
@@ -81,10 +91,10 @@ mod tests {
         let waiters = Waiters::default();
         let order = |number: usize| OrderId::derive("manual", &number.to_string());
         let (first, again) = (waiters.join(&order(0)), waiters.join(&order(0)));
-        let len = || waiters.by_order.lock().unwrap().len();
+        let len = || waiters.by_key.lock().unwrap().len();
         assert_eq!(len(), 1);
-        let more: Vec<_> = (1..ORDERS_MAX).map(|number| waiters.join(&order(number))).collect();
-        assert!(waiters.join(&order(ORDERS_MAX)).is_none());
+        let more: Vec<_> = (1..KEYS_MAX).map(|number| waiters.join(&order(number))).collect();
+        assert!(waiters.join(&order(KEYS_MAX)).is_none());
         assert!(waiters.join(&order(0)).is_some(), "an order that is waited for already has room for more");
         drop((first, more));
         assert_eq!(len(), 1);

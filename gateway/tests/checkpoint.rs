@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use common::history::{History, Told, by_hand};
 use common::{bounded, get, roomy, send, until};
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::subject::LEDGER;
 use spark_bus_schema::{OrderId, Timestamp};
 use spark_gateway::Config;
@@ -28,7 +29,8 @@ const BY_HAND: &str =
 
 /// Counters begin with the process: what was stored before it does not count.
 fn view(started_at: Timestamp) -> View {
-    let limits = Limits { expected: Vec::new(), demo: true, market_age_ms_max: 1, portfolio_age_ms_max: 1 };
+    let limits =
+        Limits { expected: Vec::new(), demo: true, market_age_ms_max: 1, portfolio_age_ms_max: 1, calendar: Calendar::default() };
     View::new(started_at, limits)
 }
 
@@ -148,6 +150,9 @@ impl Running {
             "/api/v2/alerts/groups",
             "/api/v2/receivers",
             "/api/v2/silences",
+            "/api/rollout",
+            "/api/strategies",
+            "/api/backtest",
         ];
         let paths = paths.map(str::to_owned).into_iter();
         let mut answers = BTreeMap::new();
@@ -195,7 +200,7 @@ struct Writers(BTreeMap<&'static str, Bus>);
 impl Writers {
     async fn new(broker: &TestBroker) -> Self {
         let mut buses = BTreeMap::new();
-        for user in ["strategy", "risk", "executor", "auditor", "operator"] {
+        for user in ["strategy", "risk", "executor", "auditor", "operator", "rollout", "backtest"] {
             buses.insert(user, broker.bus(user).await);
         }
         Self(buses)

@@ -407,7 +407,7 @@ async fn a_taken_port_is_an_error_that_names_the_address_and_the_flag() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listen = taken.local_addr().unwrap();
     let (service, stop, dir) = service_without_broker("taken").await;
-    let error = spark_gateway::run(service, Config { listen, ..roomy() }, None).await.unwrap_err();
+    let error = spark_gateway::run(service, Config { listen, ..roomy() }, spark_gateway::Files::default()).await.unwrap_err();
     assert!(matches!(error, Error::Bind { .. }));
     let text = error.to_string();
     assert!(text.contains(&listen.to_string()) && text.contains("--port"), "{text}");

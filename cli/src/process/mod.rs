@@ -168,12 +168,12 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Signal => as_task(spark_signal::run(service, config.signal)).await,
         Process::Rollout => as_task(spark_rollout::run(service, config.rollout)).await,
         Process::Backtest => as_task(spark_backtest::run(service, config.backtest)).await,
-        Process::Strategy => as_task(spark_strategy::run(service, config.strategy)).await,
+        Process::Strategy => as_task(async move { spark_strategy::run_with(service, config.strategy, &instruments).await }).await,
         // Its database stays on the thread that opened it, and nobody waits for the auditor.
         Process::Auditor => spark_auditor::run(service, config.auditor).await.map_err(|error| failed(&error)),
         Process::Gateway => {
-            let chain = audit_chain(&service);
-            as_task(spark_gateway::run(service, config.gateway, Some(chain))).await
+            let files = spark_gateway::Files { chain: Some(audit_chain(&service)), ..Default::default() };
+            as_task(spark_gateway::run(service, config.gateway, files)).await
         }
         Process::ExchangeSim => {
             // It knows no broker; its heartbeat is the runtime's.

@@ -2,15 +2,20 @@
 
 mod actions;
 mod alertmanager;
+mod backtests;
+mod bist;
 mod command;
 mod exec;
 pub mod limit;
 pub mod metrics;
+mod ml;
 mod page;
 mod problem;
 mod query;
 mod read;
+mod rollout;
 pub mod server;
+mod strategies;
 mod tools;
 
 use std::sync::Arc;
@@ -67,7 +72,7 @@ pub fn router(app: Arc<App>, shutdown: CancellationToken) -> Router {
         .with_state(context)
 }
 
-fn routes() -> [(&'static str, MethodRouter<Context>); 39] {
+fn routes() -> [(&'static str, MethodRouter<Context>); 54] {
     [
         ("/health", get(read::health)),
         ("/api/healthz", get(read::healthz)),
@@ -107,6 +112,21 @@ fn routes() -> [(&'static str, MethodRouter<Context>); 39] {
         ("/api/v2/status", get(alertmanager::status)),
         ("/api/v2/silences", get(alertmanager::silences::list).post(alertmanager::silences::set)),
         ("/api/v2/silence/{id}", delete(alertmanager::silences::end).get(alertmanager::silences::one)),
+        ("/api/ml/score", post(ml::score::score)),
+        ("/api/ml/scores", get(ml::scores)),
+        ("/api/ml/version", get(ml::version)),
+        ("/api/ml/calibration", get(ml::calibration)),
+        ("/api/rollout", get(rollout::get).post(rollout::set)),
+        ("/api/strategies", get(strategies::list).post(strategies::register)),
+        ("/api/strategies/{name}/promote", post(strategies::promote)),
+        ("/api/strategies/{name}/start", post(strategies::start)),
+        ("/api/strategies/{name}/stop", post(strategies::stop)),
+        ("/api/backtest", get(backtests::list).post(backtests::place::place)),
+        ("/api/backtest/compare", get(backtests::compare)),
+        ("/api/backtest/{id}", get(backtests::one)),
+        ("/api/backtest/{id}/cancel", post(backtests::cancel)),
+        ("/api/backtest/{id}/report", get(backtests::report)),
+        ("/bist/snapshot", get(bist::snapshot)),
         (STREAM, get(read::stream)),
     ]
 }
@@ -125,6 +145,11 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
         .fix(format!("use {right}"))
 }
 
+/// Whether a path belongs to the API: its rate is limited and its answers are not kept.
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/") || path.starts_with("/bist/")
+}
+
 /// Size, rate and time of a request.
 async fn limits(State(context): State<Context>, request: Request, next: Next) -> Response {
     let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -137,7 +162,7 @@ async fn limits(State(context): State<Context>, request: Request, next: Next) ->
     let path = request.uri().path();
     let stream = path == STREAM;
     let stops_everything = path == KILL_SWITCH && command::is_operator(&context.app, request.headers());
-    if path.starts_with("/api/") && !stream && !stops_everything {
+    if is_api(path) && !stream && !stops_everything {
         let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip());
         if let Some(wait) = peer.and_then(|peer| context.app.limiter.check(peer)) {
             return limit::too_many(wait);
@@ -160,15 +185,19 @@ async fn limits(State(context): State<Context>, request: Request, next: Next) ->
 async fn envelope(State(context): State<Context>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let path = request.uri().path();
-    let api = path.starts_with("/api/");
+    let api = is_api(path);
     let (told, alertmanager) = (api && path != STREAM, path.starts_with(ALERTMANAGER));
     let mut response = next.run(request).await;
     if alertmanager {
         response = problem::as_text(response);
     }
     context.app.http.observe(response.status().as_u16(), begun.elapsed(), told);
+    let own_policy = response.extensions().get::<OwnPolicy>().is_some();
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
+        if own_policy && name == header::CONTENT_SECURITY_POLICY.as_str() {
+            continue;
+        }
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     if api && !headers.contains_key(header::CACHE_CONTROL) {
@@ -176,6 +205,10 @@ async fn envelope(State(context): State<Context>, request: Request, next: Next) 
     }
     response
 }
+
+/// Of an answer that brings a content security policy of its own.
+#[derive(Clone, Copy)]
+struct OwnPolicy;
 
 /// The page needs nothing but its own files, and nobody may frame it.
 const SECURITY_HEADERS: [(&str, &str); 7] = [

@@ -4,6 +4,8 @@
 //! of invented symbols cannot fill the memory.
 
 pub mod alerts;
+pub mod backtests;
+pub mod bist;
 pub mod bus;
 pub mod calls;
 pub mod day;
@@ -14,7 +16,10 @@ pub mod people;
 pub mod portfolio;
 pub mod prices;
 pub mod processes;
+pub mod registry;
+pub mod rollouts;
 pub mod saved;
+pub mod signals;
 pub mod status;
 pub mod trading;
 pub mod windows;
@@ -25,11 +30,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use spark_alerting::InhibitRule;
 use spark_bus_schema::parked::Parked;
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::telemetry::{FeedState, FeedStatus};
 use spark_bus_schema::{Timestamp, Venue};
 
 use crate::event::Event;
 use alerts::Alerts;
+use backtests::Backtests;
+use bist::Bist;
 use bus::BusView;
 use calls::Calls;
 use day::Day;
@@ -38,6 +46,9 @@ use people::People;
 use portfolio::Portfolio;
 use prices::Prices;
 use processes::Processes;
+use registry::Registry;
+use rollouts::Rollouts;
+use signals::Signals;
 use trading::Trading;
 use windows::WindowView;
 
@@ -59,6 +70,8 @@ pub enum Change {
     System,
     /// Orders, positions, what may trade: the view remembers which.
     Trading,
+    /// Scores, rollout, strategies, backtests, shares.
+    Signals,
     /// Nothing that is shown live.
     Nothing,
 }
@@ -74,6 +87,8 @@ pub struct Limits {
     pub market_age_ms_max: i64,
     /// Balances older than this are stale, ms.
     pub portfolio_age_ms_max: i64,
+    /// When Borsa Istanbul is open.
+    pub calendar: Calendar,
 }
 
 /// The picture.
@@ -105,6 +120,16 @@ pub struct View {
     pub doings: Doings,
     /// What the last day was like.
     pub day: Day,
+    /// What the model says.
+    pub signals: Signals,
+    /// Where models stand on their way to live trading.
+    pub rollouts: Rollouts,
+    /// Registered strategies.
+    pub registry: Registry,
+    /// Backtests.
+    pub backtests: Backtests,
+    /// Shares of Borsa Istanbul.
+    pub bist: Bist,
     inhibitions: Vec<InhibitRule>,
     feeds: BTreeMap<Venue, FeedStatus>,
     parked_count: Option<u64>,
@@ -136,6 +161,11 @@ impl View {
             people: People::default(),
             doings: Doings::default(),
             day: Day::default(),
+            signals: Signals::default(),
+            rollouts: Rollouts::default(),
+            registry: Registry::default(),
+            backtests: Backtests::default(),
+            bist: Bist::default(),
             inhibitions: spark_alerting::builtin_inhibitions(),
             feeds: BTreeMap::new(),
             parked_count: None,
@@ -178,13 +208,36 @@ impl View {
             }
             Event::Parked(parked) => (self.park(*parked), Change::System),
             Event::Mark(mark) => (self.trading.mark(at, mark), Change::Trading),
+            Event::Snapshot(share) => (self.bist.apply(at, *share, at >= self.started_at), Change::Signals),
+            Event::Progress(told) => {
+                self.backtests.progress(at, told);
+                (true, Change::Signals)
+            }
+            Event::Model(model) => {
+                self.signals.model_in_force(at, *model);
+                (true, Change::Signals)
+            }
+            Event::Score(score) => {
+                self.signals.score(*score, at >= self.started_at);
+                (true, Change::Signals)
+            }
+            Event::Calibration(told) => (self.signals.calibration(*told), Change::Signals),
+            Event::Answer(answer) => {
+                // Whoever waited for an older one is gone.
+                if at >= self.started_at {
+                    self.signals.answer(*answer);
+                }
+                (true, Change::Nothing)
+            }
             Event::Ledger(entry) => {
                 let live = at >= self.started_at;
                 let fits = self.people.apply(at, &entry, live) & self.doings.apply(at, &entry, live);
                 self.day.apply(at, &entry.record);
                 let fits = self.trading.apply(at, &entry, live) && fits;
+                let fits =
+                    self.rollouts.apply(at, &entry) & self.registry.apply(at, &entry) & self.backtests.apply(at, &entry) && fits;
                 self.ledger_overflow += u64::from(!fits);
-                (fits, Change::Trading)
+                (fits, if entry.record.is_of_models() { Change::Signals } else { Change::Trading })
             }
         };
         if !fits {

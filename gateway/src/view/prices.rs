@@ -101,6 +101,11 @@ impl Prices {
         Some(now.since_ms(newest).max(0))
     }
 
+    /// Symbols of a venue.
+    pub fn symbols(&self, venue: Venue) -> impl Iterator<Item = &str> {
+        self.rows.keys().filter(move |key| key.0 == venue).map(|key| key.1.as_str())
+    }
+
     /// Age of each symbol, ms.
     pub fn ages_ms(&self, now: Timestamp) -> impl Iterator<Item = (&Key, i64)> {
         self.rows.iter().map(move |(key, price)| (key, now.since_ms(price.stored_at).max(0)))

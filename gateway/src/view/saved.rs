@@ -12,14 +12,17 @@ use serde::{Deserialize, Serialize, Serializer};
 use spark_bus_schema::{OrderId, Timestamp};
 
 use super::View;
+use super::backtests::Ends;
 use super::day::Day;
 use super::doings::Doings;
 use super::people::People;
+use super::registry::Registry;
+use super::rollouts::Rollouts;
 use super::trading::Trading;
 
 /// The beginning of the bytes. The number rises when the same program version makes other bytes or another view of the same
 /// messages.
-const LAYOUT: &str = concat!("gateway view 1, spark ", env!("CARGO_PKG_VERSION"), "\n");
+const LAYOUT: &str = concat!("gateway view 2, spark ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// A word of this program: messages and checkpoints bring it, and it is the same few again and again.
 pub(crate) type Word = &'static str;
@@ -31,6 +34,9 @@ pub struct Saved {
     doings: Doings,
     day: Day,
     trading: Trading,
+    rollouts: Rollouts,
+    registry: Registry,
+    backtests: Ends,
     /// Messages of the LEDGER that could not be read, by reason.
     #[serde(deserialize_with = "word::counts")]
     unreadable: BTreeMap<Word, u64>,
@@ -88,6 +94,9 @@ impl View {
             doings: self.doings.clone(),
             day: self.day.clone(),
             trading: self.trading.clone(),
+            rollouts: self.rollouts.clone(),
+            registry: self.registry.clone(),
+            backtests: self.backtests.to_save(),
             unreadable,
             overflow: self.ledger_overflow,
         }
@@ -96,12 +105,14 @@ impl View {
     /// Goes on from what was saved, before anything of the LEDGER's past is taken in. `newest` is when the last message was
     /// stored that it follows from.
     pub fn restore(&mut self, saved: Saved, newest: Timestamp) {
-        let Saved { people, doings, day, trading, unreadable, overflow } = saved;
+        let Saved { people, doings, day, trading, rollouts, registry, backtests, unreadable, overflow } = saved;
         self.revision += 1;
         self.newest = self.newest.max(newest);
         (self.people, self.doings, self.day) = (people, doings, day);
         self.people.begin_to_count();
         self.trading.restore(trading);
+        (self.rollouts, self.registry) = (rollouts, registry);
+        self.backtests.restore(backtests);
         for (reason, count) in unreadable {
             *self.unreadable.entry(reason).or_default() += count;
         }

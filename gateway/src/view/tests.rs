@@ -24,6 +24,7 @@ fn view(expected: &[&str], demo: bool) -> View {
         demo,
         market_age_ms_max: 30_000,
         portfolio_age_ms_max: 120_000,
+        calendar: spark_bus_schema::session::Calendar::default(),
     };
     let mut view = View::new(s(0), limits);
     view.set_connected(true);

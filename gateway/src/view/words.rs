@@ -2,7 +2,9 @@
 
 use spark_alerting::Labels;
 use spark_bus_schema::actions::{ActionStage, RestartOutcome};
+use spark_bus_schema::backtests::JobState;
 use spark_bus_schema::notify::{DeliveryOutcome, NotifyReason};
+use spark_bus_schema::rollout::{GateState, Phase, RolloutVerb};
 
 /// Characters of a text that came with a message and is held.
 pub const TEXT_CHARS_MAX: usize = 1_000;
@@ -69,5 +71,51 @@ pub const fn restart(outcome: RestartOutcome) -> &'static str {
         RestartOutcome::Restarted => "restarted",
         RestartOutcome::Refused => "refused",
         RestartOutcome::Failed => "failed",
+    }
+}
+
+/// `start` …
+#[must_use]
+pub const fn verb(verb: RolloutVerb) -> &'static str {
+    match verb {
+        RolloutVerb::Start => "start",
+        RolloutVerb::Promote => "promote",
+        RolloutVerb::Pause => "pause",
+        RolloutVerb::Resume => "resume",
+        RolloutVerb::Abort => "abort",
+    }
+}
+
+/// `idle` …
+#[must_use]
+pub const fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Idle => "idle",
+        Phase::Running => "running",
+        Phase::Paused => "paused",
+        Phase::Promoted => "promoted",
+        Phase::RolledBack => "rolled_back",
+    }
+}
+
+/// `passed` …
+#[must_use]
+pub const fn gate(state: GateState) -> &'static str {
+    match state {
+        GateState::Passed => "passed",
+        GateState::Inconclusive => "inconclusive",
+        GateState::Failed => "failed",
+    }
+}
+
+/// `queued` …
+#[must_use]
+pub const fn job(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Done => "done",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
     }
 }

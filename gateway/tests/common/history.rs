@@ -26,7 +26,9 @@ impl Told {
             () if is("orders.intent.") => "strategy",
             () if is("orders.") => "executor",
             () if is("risk.") => "risk",
+            () if is("audit.backtest.") => "backtest",
             () if is("audit.") && !is("audit.smoke") => "auditor",
+            () if is("rollout.") => "rollout",
             () => "operator",
         }
     }

@@ -4,6 +4,7 @@
 
 pub mod guarding;
 pub mod history;
+pub mod models;
 pub mod running;
 
 use std::future::Future;

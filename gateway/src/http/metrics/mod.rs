@@ -4,6 +4,7 @@
 
 mod bus;
 mod people;
+mod signals;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +49,7 @@ pub fn render(app: &App, now: Timestamp) -> String {
         people::write(&mut text, &view, &app.config.receivers, now);
         trading(&mut text, &view);
         bus::write(&mut text, &view);
+        signals::write(&mut text, &view, now);
         gateway(&mut text, &view, now);
         text.family("spark_gateway_stream_clients", "gauge", "Clients of the live stream.");
         text.sample("", &[("service", GATEWAY)], app.hub.clients() as f64);

@@ -24,7 +24,7 @@ pub const NOTABLE_MAX: usize = 200;
 pub const ANCHORS_MAX: usize = 512;
 
 /// Every name of an action, in the spelling of the audit.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 32] = [
     "order.intent",
     "order.event",
     "order.reconciliation",
@@ -50,6 +50,13 @@ pub const NAMES: [&str; 25] = [
     "control.thresholds",
     "control.silence",
     "audit.smoke",
+    "control.rollout",
+    "rollout.changed",
+    "rollout.epoch",
+    "control.countermove",
+    "control.registry",
+    "control.job",
+    "audit.backtest",
 ];
 
 /// One thing that was done.
@@ -182,6 +189,8 @@ fn is_notable(record: &Record) -> bool {
         Record::Intent(_) | Record::Verdict(_) | Record::Order(_) | Record::Anchor(_) => false,
         // They have lists of their own, and an outage makes many of them.
         Record::Notification(_) | Record::Delivery(_) => false,
+        // Said once a minute too, when nothing has happened.
+        Record::RolloutChanged(changed) => changed.command.is_some() || changed.actor != "rollout" || changed.held_ms == 0,
         Record::Reconciliation(compared) => compared.halted.is_some(),
         _ => true,
     }
@@ -224,7 +233,11 @@ fn describe(record: &Record) -> (&'static str, String, String) {
             ("order.reconciliation", "executor".to_owned(), summary)
         }
         Record::Epoch(epoch) => {
-            let action = if epoch.process == "risk" { "risk.epoch" } else { "order.epoch" };
+            let action = match epoch.process.as_str() {
+                "risk" => "risk.epoch",
+                "rollout" => "rollout.epoch",
+                _ => "order.epoch",
+            };
             (action, epoch.process.clone(), format!("{} took over", epoch.holder))
         }
         Record::Alert(alert) => ("alert", "guardrail".to_owned(), format!("{} {:?}", alert.name, alert.state)),
@@ -242,6 +255,45 @@ fn describe(record: &Record) -> (&'static str, String, String) {
         | Record::Thresholds(_)
         | Record::Silence(_)
         | Record::Smoke(_) => describe_guarding(record),
+        Record::Rollout(_)
+        | Record::RolloutChanged(_)
+        | Record::CounterMove(_)
+        | Record::Registered(_)
+        | Record::JobCancel(_)
+        | Record::BacktestDone(_) => describe_models(record),
+    }
+}
+
+/// What is done about models, strategies and backtests.
+fn describe_models(record: &Record) -> (&'static str, String, String) {
+    match record {
+        Record::Rollout(command) => {
+            let summary = format!("{}: {}", words::verb(command.verb), command.reason);
+            ("control.rollout", command.actor.clone(), summary)
+        }
+        Record::RolloutChanged(changed) => {
+            let summary = match &changed.refusal {
+                Some(why) => format!("refused: {why}"),
+                None => format!("{} {}: {}", changed.stage, words::phase(changed.phase), changed.summary),
+            };
+            ("rollout.changed", changed.actor.clone(), summary)
+        }
+        Record::CounterMove(command) => {
+            let word = if command.on { "on" } else { "taken back" };
+            ("control.countermove", command.actor.clone(), format!("{} {word}: {}", command.kind.as_str(), command.reason))
+        }
+        Record::Registered(strategy) => {
+            ("control.registry", strategy.actor.clone(), format!("{} {}: {}", strategy.name, strategy.status, strategy.reason))
+        }
+        Record::JobCancel(command) => {
+            ("control.job", command.actor.clone(), format!("{} cancelled: {}", command.id, command.reason))
+        }
+        Record::BacktestDone(done) => {
+            let why = done.error.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            ("audit.backtest", "backtest".to_owned(), format!("{} {}{why}", done.id, words::job(done.state)))
+        }
+        // The caller has described everything else.
+        _ => ("other", String::new(), String::new()),
     }
 }
 

@@ -149,7 +149,13 @@ impl Trading {
             | Record::Rollback(_)
             | Record::Thresholds(_)
             | Record::Silence(_)
-            | Record::Smoke(_) => {}
+            | Record::Smoke(_)
+            | Record::Rollout(_)
+            | Record::RolloutChanged(_)
+            | Record::CounterMove(_)
+            | Record::Registered(_)
+            | Record::JobCancel(_)
+            | Record::BacktestDone(_) => {}
         }
         // Every one of them is among the actions.
         self.changed.guard = true;

@@ -1,0 +1,25 @@
+//! `GET /bist/snapshot`: every share of Borsa Istanbul that was ever told, and how old that is. Nothing is not an error.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+
+use super::problem::Problem;
+use super::query::Params;
+use super::{Context, json};
+use crate::view::bist::BistAnswer;
+use crate::view::status::Word;
+
+/// The snapshot.
+pub async fn snapshot(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        status: Word,
+        #[serde(flatten)]
+        bist: BistAnswer<'a>,
+    }
+    params.only(&[])?;
+    let now = spark_nats::now();
+    let view = context.app.view();
+    Ok(json(&Told { status: view.status(now).status, bist: view.bist.answer(&view.limits().calendar, now) }))
+}

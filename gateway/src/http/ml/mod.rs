@@ -1,0 +1,96 @@
+//! What the model says: its version, its newest scores, how far they can be believed; and scores of candles of one's own.
+
+pub mod score;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use spark_bus_schema::candles::TimeFrame;
+
+use super::problem::Problem;
+use super::query::Params;
+use super::{Context, json};
+use crate::view::signals::{BucketRow, CalibrationRow, Overall, SCORES_MAX, ScoreRow, VersionRow};
+use crate::view::status::Word;
+
+/// Scores in an answer when the request does not say how many.
+const LIMIT: usize = 100;
+
+/// `GET /api/ml/version`: the model in force; nulls, and `known: false`, when `signal` has never spoken.
+pub async fn version(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
+    params.only(&[])?;
+    Ok(json(&VersionRow::from(context.app.view().signals.model())))
+}
+
+/// `GET /api/ml/scores?symbol=&tf=&limit=`: newest first, and how many of those held are in each bucket.
+pub async fn scores(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct List<'a> {
+        status: Word,
+        scores: Vec<ScoreRow<'a>>,
+        buckets: Vec<BucketRow>,
+    }
+    let params = params.only(&["symbol", "tf", "exchange", "limit"])?;
+    let (limit, series) = (limit(&params)?, Wanted::read(&params)?);
+    let view = context.app.view();
+    let signals = &view.signals;
+    let fits = |venue, symbol: &str, tf| series.fits(venue, symbol, tf);
+    let scores = signals.newest().filter(|score| fits(score.venue, &score.symbol, score.timeframe)).take(limit);
+    let scores = scores.map(ScoreRow::from).collect();
+    Ok(json(&List { status: view.status(spark_nats::now()).status, scores, buckets: signals.buckets() }))
+}
+
+/// `GET /api/ml/calibration?symbol=&tf=&exchange=`: reliability, Brier score, correlation and drift by series, and all together.
+pub async fn calibration(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        status: Word,
+        overall: Overall,
+        series: Vec<CalibrationRow<'a>>,
+        buckets: Vec<BucketRow>,
+    }
+    let params = params.only(&["symbol", "tf", "exchange"])?;
+    let wanted = Wanted::read(&params)?;
+    let view = context.app.view();
+    let signals = &view.signals;
+    let series = signals.calibrations().filter(|told| wanted.fits(told.venue, &told.symbol, told.timeframe));
+    Ok(json(&Told {
+        status: view.status(spark_nats::now()).status,
+        overall: signals.overall(),
+        series: series.map(CalibrationRow::from).collect(),
+        buckets: signals.buckets(),
+    }))
+}
+
+/// Which series a request is about.
+struct Wanted<'a> {
+    exchange: Option<spark_bus_schema::Venue>,
+    symbol: Option<&'a str>,
+    tf: Option<TimeFrame>,
+}
+
+impl<'a> Wanted<'a> {
+    fn read(params: &'a Params) -> Result<Self, Problem> {
+        let tf = params.get("tf").map(str::parse).transpose();
+        let tf = tf.map_err(|error: String| Problem::bad_value("query: tf", error, "tf=1m would be right".to_owned()))?;
+        Ok(Self { exchange: params.exchange()?, symbol: params.get("symbol"), tf })
+    }
+
+    fn fits(&self, exchange: spark_bus_schema::Venue, symbol: &str, tf: TimeFrame) -> bool {
+        self.exchange.is_none_or(|wanted| wanted == exchange)
+            && self.symbol.is_none_or(|wanted| wanted == symbol)
+            && self.tf.is_none_or(|wanted| wanted == tf)
+    }
+}
+
+fn limit(params: &Params) -> Result<usize, Problem> {
+    let Some(text) = params.get("limit") else { return Ok(LIMIT) };
+    match text.parse::<usize>() {
+        Ok(limit) if (1..=SCORES_MAX).contains(&limit) => Ok(limit),
+        _ => Err(Problem::bad_value(
+            "query: limit",
+            format!("`{text:.64}` is out of range"),
+            format!("a whole number from 1 to {SCORES_MAX}"),
+        )),
+    }
+}

@@ -1,0 +1,329 @@
+//! `/api/strategies`: registered strategies, and how far each has come. A change is stored only if nobody else made one in
+//! between.
+
+use std::collections::BTreeMap;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use spark_bus_schema::backtests::JobState;
+use spark_bus_schema::candles::TimeFrame;
+use spark_bus_schema::orders::strategy_name;
+use spark_bus_schema::strategies::{StrategyKind, StrategyRegistered, StrategyStatus};
+use spark_bus_schema::subject::{self, LEDGER};
+use spark_bus_schema::{Message, Venue, encode};
+use spark_nats::{AppendError, Bus, Meta, SubjectWriter};
+
+use super::command::{actor, authorize};
+use super::exec::body::{self, Exact};
+use super::exec::commands::confirmation;
+use super::problem::Problem;
+use super::query::Params;
+use super::{Context, json as answer};
+use crate::app::App;
+use crate::confirm;
+use crate::desk::STORE_LIMIT;
+use crate::view::registry::RegisteredRow;
+use crate::view::status::Word;
+
+const EXAMPLE: &str = r#"{"name":"sma-1","kind":"sma_cross","params":{"fast":"10","slow":"30"},"exchange":"binance","symbol":"BTCUSDT","timeframe":"1m","cash":"1000","reason":"first try"}"#;
+const PROMOTE_EXAMPLE: &str = r#"{"reason":"a week on paper","confirm":true}"#;
+
+/// `GET /api/strategies`.
+pub async fn list(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct List<'a> {
+        status: Word,
+        strategies: Vec<RegisteredRow<'a>>,
+        complete: bool,
+    }
+    params.only(&[])?;
+    let view = context.app.view();
+    Ok(answer(&List {
+        status: view.status(spark_nats::now()).status,
+        strategies: view.registry.rows(),
+        complete: view.trading.is_complete(),
+    }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    name: String,
+    kind: StrategyKind,
+    #[serde(default)]
+    params: BTreeMap<String, Text>,
+    exchange: Option<Venue>,
+    symbol: String,
+    timeframe: Option<TimeFrame>,
+    quantity: Option<Exact>,
+    cash: Option<Exact>,
+    reason: String,
+    /// The revision that this was decided on; needed to change one that is there.
+    revision: Option<u64>,
+}
+
+/// A parameter's value: a text, or a number as it is written.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Ok(Self(text)),
+            serde_json::Value::Number(number) => Ok(Self(number.to_string())),
+            other => Err(D::Error::custom(format!("{other} is neither a text nor a number; \"10\" would be right"))),
+        }
+    }
+}
+
+/// `POST /api/strategies`: registers one, or gives one other parameters, with which it begins again.
+pub async fn register(
+    State(context): State<Context>,
+    headers: HeaderMap,
+    params: Params,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    authorize(&context.app, &headers)?;
+    params.only(&[])?;
+    let asked: Asked = body::read(&body, EXAMPLE)?;
+    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let wrong = |what: String| Problem::bad_value("body", what, format!("e.g. {EXAMPLE}"));
+    let mut strategy = StrategyRegistered {
+        name: asked.name,
+        revision: 1,
+        kind: asked.kind,
+        params: asked.params.into_iter().map(|(name, Text(value))| (name, value)).collect(),
+        exchange: asked.exchange.unwrap_or(Venue::Binance),
+        symbol: asked.symbol,
+        timeframe: asked.timeframe,
+        quantity: asked.quantity.map(|Exact(value)| value),
+        cash: asked.cash.map(|Exact(value)| value),
+        status: StrategyStatus::Draft,
+        backtest: None,
+        actor,
+        reason,
+        at: spark_nats::now(),
+    };
+    strategy.validate().map_err(wrong)?;
+    let bus = bus(&context.app)?;
+    let stored = stored(bus, &strategy.name).await?;
+    let (last, created) = match &stored {
+        None => (0, true),
+        Some((sequence, held)) => {
+            if asked.revision != Some(held.revision) {
+                return Err(changed(held, "it is registered already"));
+            }
+            // What trades is stopped first: other parameters do not slip into a running strategy.
+            if matches!(held.status, StrategyStatus::Live | StrategyStatus::Paper) {
+                return Err(not_now(held, "it trades", "stop it first: POST /api/strategies/<name>/stop"));
+            }
+            strategy.revision = held.revision + 1;
+            (*sequence, false)
+        }
+    };
+    let sequence = store(bus, &strategy, last).await?;
+    tracing::info!(strategy = strategy.name, revision = strategy.revision, sequence, "a strategy is registered");
+    let row = RegisteredRow::new(sequence, strategy.at, &strategy);
+    let location = [(header::LOCATION, "/api/strategies".to_owned())];
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, location, answer(&json!({"status": "stored", "strategy": row}))).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Move {
+    reason: String,
+    revision: Option<u64>,
+    /// The backtest that a draft is promoted on.
+    backtest: Option<String>,
+    #[serde(default)]
+    confirm: bool,
+}
+
+/// `POST /api/strategies/{name}/promote`: to the next step of its life. To live it is confirmed.
+pub async fn promote(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    params: Params,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    step(&context, &name, &headers, params, &body, Verb::Promote).await
+}
+
+/// `POST /api/strategies/{name}/start`: on paper, after a backtest or a stop.
+pub async fn start(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    params: Params,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    step(&context, &name, &headers, params, &body, Verb::Start).await
+}
+
+/// `POST /api/strategies/{name}/stop`.
+pub async fn stop(
+    State(context): State<Context>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    params: Params,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    step(&context, &name, &headers, params, &body, Verb::Stop).await
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Promote,
+    Start,
+    Stop,
+}
+
+impl Verb {
+    /// Where it leads from there.
+    fn target(self, from: StrategyStatus) -> Option<StrategyStatus> {
+        use StrategyStatus::{Backtested, Draft, Live, Paper, Stopped};
+        let to = match (self, from) {
+            (Self::Promote, Draft) => Backtested,
+            (Self::Promote | Self::Start, Backtested) | (Self::Start, Stopped) => Paper,
+            (Self::Promote, Paper) => Live,
+            (Self::Stop, _) => Stopped,
+            _ => return None,
+        };
+        from.may_become(to).then_some(to)
+    }
+}
+
+async fn step(
+    context: &Context,
+    name: &str,
+    headers: &HeaderMap,
+    params: Params,
+    body: &Bytes,
+    verb: Verb,
+) -> Result<Response, Problem> {
+    let app = &context.app;
+    authorize(app, headers)?;
+    params.only(&[])?;
+    let fix = || "its name as GET /api/strategies lists it".to_owned();
+    strategy_name(name).map_err(|what| Problem::bad_value("path: name", what, fix()))?;
+    let asked: Move = body::read(body, PROMOTE_EXAMPLE)?;
+    let (reason, actor) = (body::reason(&asked.reason)?, actor(headers)?);
+    let bus = bus(app)?;
+    let Some((last, held)) = stored(bus, name).await? else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-strategy", "There is no such strategy")
+            .place("path: name")
+            .detail(format!("`{name}` is not registered"))
+            .fix("GET /api/strategies lists them; POST /api/strategies registers one".to_owned()));
+    };
+    if asked.revision.is_some_and(|revision| revision != held.revision) {
+        return Err(changed(&held, "it has changed since"));
+    }
+    let Some(to) = verb.target(held.status) else {
+        let fix = "draft → backtested → paper → live by promote; stop from paper and live; start from backtested and stopped";
+        return Err(not_now(&held, "the step does not exist", fix));
+    };
+    let mut next =
+        StrategyRegistered { revision: held.revision + 1, status: to, actor, reason, at: spark_nats::now(), ..held.clone() };
+    if to == StrategyStatus::Backtested {
+        next.backtest = Some(evidence(app, &held, asked.backtest.as_deref())?);
+    }
+    if to == StrategyStatus::Live && !asked.confirm {
+        return Err(confirmation(format!("{name} would trade with orders of its own on {}, live; see `strategy`", held.symbol))
+            .with("strategy", json!(RegisteredRow::new(last, held.at, &held)))
+            .with("revision", held.revision.into()));
+    }
+    let sequence = store(bus, &next, last).await?;
+    tracing::warn!(strategy = name, from = held.status.as_str(), to = to.as_str(), sequence, "a strategy moves on");
+    let row = RegisteredRow::new(sequence, next.at, &next);
+    Ok(answer(&json!({"status": "stored", "from": held.status, "strategy": row})))
+}
+
+/// The backtest that shows what the strategy does: done, of this strategy, with its parameters.
+fn evidence(app: &App, held: &StrategyRegistered, id: Option<&str>) -> Result<String, Problem> {
+    let place = "body: backtest";
+    let fix = || format!("POST /api/backtest with \"strategy\":\"{}\" and its parameters, then name its id here", held.name);
+    let Some(id) = id else { return Err(Problem::bad_value(place, "a draft is promoted on a backtest".to_owned(), fix())) };
+    let view = app.view();
+    let Some(done) = view.backtests.done(id) else {
+        return Err(Problem::bad_value(place, format!("no backtest `{id:.64}` has ended"), fix()));
+    };
+    let wrong = if done.state != JobState::Done {
+        Some("it has no result".to_owned())
+    } else if done.strategy.as_deref() != Some(held.name.as_str()) {
+        Some(format!("it is about {}", done.strategy.as_deref().unwrap_or("no registered strategy")))
+    } else if done.kind != held.kind || done.params != held.params {
+        Some(format!("it had other parameters: {} {:?}", done.kind, done.params))
+    } else {
+        None
+    };
+    match wrong {
+        Some(what) => Err(Problem::bad_value(place, format!("backtest `{id:.64}`: {what}"), fix())),
+        None => Ok(id.to_owned()),
+    }
+}
+
+fn bus(app: &App) -> Result<&Bus, Problem> {
+    app.bus()
+        .filter(|bus| bus.is_connected())
+        .ok_or_else(|| unconfirmed("the broker is not connected; nothing was sent".to_owned()))
+}
+
+fn unconfirmed(detail: String) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-confirmed", "The change is not confirmed")
+        .detail(detail)
+        .fix("look at GET /api/strategies, then try again: it is stored at most once".to_owned())
+}
+
+/// The newest word on a strategy, from the LEDGER itself.
+pub(super) async fn stored(bus: &Bus, name: &str) -> Result<Option<(u64, StrategyRegistered)>, Problem> {
+    let found = tokio::time::timeout(STORE_LIMIT, bus.last(LEDGER, &subject::registry(name))).await;
+    let found = found.map_err(|_| unconfirmed("the ledger did not answer in time; nothing was sent".to_owned()))?;
+    let found = found.map_err(|error| unconfirmed(format!("{error}; nothing was sent")))?;
+    found
+        .map(|delivery| match delivery.decode::<StrategyRegistered>() {
+            Ok(strategy) => Ok((delivery.sequence, strategy)),
+            Err(error) => {
+                Err(Problem::new(StatusCode::CONFLICT, "unreadable", "What is registered under this name cannot be read")
+                    .detail(format!("LEDGER:{}: {error}", delivery.sequence))
+                    .fix("register it under another name".to_owned()))
+            }
+        })
+        .transpose()
+}
+
+async fn store(bus: &Bus, strategy: &StrategyRegistered, last: u64) -> Result<u64, Problem> {
+    strategy.validate().map_err(|what| Problem::bad_value("body", what, format!("e.g. {EXAMPLE}")))?;
+    let mut writer = SubjectWriter::at(bus.clone(), LEDGER, subject::registry(&strategy.name), last);
+    // Of this attempt alone, so that nobody else's change passes for it.
+    let meta = Meta { msg_id: Some(format!("gateway:{}:{}", strategy.name, confirm::token(strategy.at))), cause: None };
+    let appended = writer.append_with(StrategyRegistered::KIND, Bytes::from(encode(strategy)), &meta, &[]);
+    match tokio::time::timeout(STORE_LIMIT, appended).await {
+        Ok(Ok(sequence)) => Ok(sequence),
+        Ok(Err(AppendError::Conflict)) => Err(changed(strategy, "somebody else has changed it at this moment")),
+        Ok(Err(AppendError::Refused(error))) => {
+            tracing::error!(%error, "store a strategy");
+            Err(unconfirmed(error.to_string()))
+        }
+        Err(_) => Err(unconfirmed(format!("no acknowledgement within {} s; it may be stored", STORE_LIMIT.as_secs()))),
+    }
+}
+
+fn changed(held: &StrategyRegistered, what: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "strategy-changed", "The strategy is not what the request says")
+        .place("body: revision")
+        .detail(format!("{}: {what}; its revision is {}", held.name, held.revision))
+        .fix("look at GET /api/strategies and decide again, with the revision that you saw".to_owned())
+        .with("revision", held.revision.into())
+}
+
+fn not_now(held: &StrategyRegistered, what: &str, fix: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "strategy-status", "The strategy cannot do that now")
+        .detail(format!("{} is {}: {what}", held.name, held.status))
+        .fix(fix.to_owned())
+}
