@@ -11,6 +11,7 @@ use spark_nats::{Bus, Meta, Status, now};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::bist::shares::Flaw;
 use crate::frame::{FrameError, cut};
 
 /// A status is told at least this often.
@@ -25,7 +26,6 @@ const REJECTIONS_LOGGED_MAX: u64 = 10;
 /// The state of one venue, shared by its tasks.
 pub struct Board {
     venue: Venue,
-    symbols: Vec<String>,
     reconnects: Count,
     missing: Count,
     filled: Count,
@@ -61,6 +61,7 @@ impl Count {
 }
 
 struct Inner {
+    symbols: Vec<String>,
     connection: FeedState,
     since: Timestamp,
     why: Option<String>,
@@ -78,7 +79,6 @@ impl Board {
     pub fn new(venue: Venue, symbols: &[String], status: &Status) -> Arc<Self> {
         Arc::new(Self {
             venue,
-            symbols: symbols.to_vec(),
             reconnects: Count::new(venue, status, "spark_feed_reconnects_total"),
             missing: Count::new(venue, status, "spark_feed_trades_missing_total"),
             filled: Count::new(venue, status, "spark_feed_trades_filled_total"),
@@ -86,6 +86,7 @@ impl Board {
             ticks: Count::new(venue, status, "spark_feed_ticks_total"),
             quotes: Count::new(venue, status, "spark_feed_quotes_total"),
             inner: Mutex::new(Inner {
+                symbols: symbols.to_vec(),
                 connection: FeedState::Connecting,
                 since: now(),
                 why: Some("connecting".to_owned()),
@@ -154,6 +155,28 @@ impl Board {
         });
     }
 
+    /// Data of these symbols is promised from now on, and of no others.
+    pub fn promise(&self, symbols: &[String]) {
+        self.change(|inner| {
+            let different = inner.symbols != symbols;
+            if different {
+                inner.symbols = symbols.to_vec();
+            }
+            different
+        });
+    }
+
+    /// A row of a vendor's answer was refused.
+    pub fn rejected_row(&self, symbol: Option<&str>, flaw: &Flaw) {
+        metrics::counter!("spark_feed_rejections_total", "exchange" => self.venue.as_str(), "reason" => flaw.reason())
+            .increment(1);
+        if self.rejected.add(1) < REJECTIONS_LOGGED_MAX {
+            tracing::warn!(venue = %self.venue, symbol, %flaw, "row rejected");
+        }
+        self.note(symbol.unwrap_or("answer"), "row", Some(cut(&flaw.to_string())));
+        self.changed.notify_one();
+    }
+
     /// Trade ids were found missing.
     pub fn missing(&self, count: u64) {
         self.missing.add(count);
@@ -212,7 +235,7 @@ impl Board {
             venue: self.venue,
             state: if filling { FeedState::Filling } else { inner.connection },
             since: inner.since,
-            symbols: self.symbols.clone(),
+            symbols: inner.symbols.clone(),
             reconnects: self.reconnects.get(),
             trades_missing: self.missing.get(),
             trades_filled: self.filled.get(),

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use spark_bus_schema::{InstrumentTable, Venue};
 use spark_exchanges::ApiConfig;
 
+use crate::bist::BistConfig;
+
 /// Which markets are watched, and how patiently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,8 @@ pub struct Config {
     /// BtcTurk.
     #[serde(deserialize_with = "btcturk")]
     pub btcturk: VenueConfig,
+    /// Borsa Istanbul, by a vendor.
+    pub bist: BistConfig,
 }
 
 /// One venue's part of the section.
@@ -73,7 +77,7 @@ const SYMBOLS_MAX: usize = 500;
 
 impl Default for Config {
     fn default() -> Self {
-        Self { binance: VenueConfig::default(), btcturk: VenueConfig::btcturk() }
+        Self { binance: VenueConfig::default(), btcturk: VenueConfig::btcturk(), bist: BistConfig::default() }
     }
 }
 
@@ -182,7 +186,8 @@ impl Config {
                 problems.extend(config.problems(venue, instruments));
             }
         }
-        if !self.binance.enabled && !self.btcturk.enabled {
+        problems.extend(self.bist.problems(instruments));
+        if !self.binance.enabled && !self.btcturk.enabled && self.bist.base_url.is_none() {
             problems.push("feed.binance.enabled = false: no venue is enabled; enable one, or do not run the feed".to_owned());
         }
         problems

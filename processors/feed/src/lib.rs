@@ -3,7 +3,7 @@
 //! It refuses to know what a price means: no window, no threshold, no order. It judges no staleness either; what stops
 //! arriving on the bus is seen there.
 //!
-//! Read in this order: [`config`], [`frame`] (what a frame turns into), [`binance`] and [`btcturk`] (parsers and protocols),
+//! Read in this order: [`config`], [`frame`] (what a frame turns into), [`binance`] and [`btcturk`] (parsers and protocols), [`bist`] (polling),
 //! [`sequence`] (holes and repetitions, pure), [`batch`] (columns), then `connection` (one socket), `venue` (its life),
 //! `ticks` and `quotes` (one symbol's way to the broker), `history` (REST) and [`board`] (what is told about all that).
 //!
@@ -15,6 +15,7 @@
 mod backoff;
 pub mod batch;
 pub mod binance;
+pub mod bist;
 pub mod board;
 pub mod btcturk;
 pub mod config;
@@ -33,13 +34,16 @@ use std::time::Duration;
 
 use spark_bus_schema::telemetry::{FeedState, FeedStatus, ProcessState};
 use spark_bus_schema::{InstrumentTable, Venue};
+use spark_exchanges::Observer;
 use spark_nats::{Service, Status};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 pub use batch::{Encoded, QuoteBatcher, TickBatcher};
 pub use config::{Config, QuoteSource, VenueConfig};
 pub use error::Error;
 
+use bist::BistConfig;
 use board::Board;
 use history::History;
 
@@ -90,21 +94,43 @@ pub async fn run_with(service: Service, config: Config, instruments: &Instrument
             shutdown: shutdown.clone(),
         }));
     }
+    match config.bist.missing() {
+        Some(what) => tracing::info!(what, "BIST is not polled"),
+        None => poll_shares(&service, &config.bist, instruments, &overview, (observer, &mut venues)),
+    }
     while venues.join_next().await.is_some() {}
     Ok(())
 }
 
-/// Keeps one venue running: a defect in one of its tasks starts it anew and never touches the other venue.
-async fn keep(setup: impl Fn() -> venue::Setup) {
+fn poll_shares(
+    service: &Service,
+    config: &BistConfig,
+    instruments: &InstrumentTable,
+    overview: &Arc<Overview>,
+    (observer, venues): (Observer, &mut JoinSet<()>),
+) {
+    let board = Board::new(Venue::Bist, &[], &service.status);
+    let overview = Arc::clone(overview);
+    let after = move |status: &FeedStatus| overview.told(status);
+    tokio::spawn(board::report(Arc::clone(&board), service.bus.clone(), service.shutdown.clone(), after));
+    let (bus, shutdown) = (service.bus.clone(), service.shutdown.clone());
+    let (config, instruments) = (config.clone(), instruments.clone());
+    venues.spawn(restarted(shutdown.clone(), move || {
+        tokio::spawn(bist::run(bist::Setup {
+            bus: bus.clone(),
+            config: config.clone(),
+            instruments: instruments.clone(),
+            observer: Arc::clone(&observer),
+            board: Arc::clone(&board),
+            shutdown: shutdown.clone(),
+        }))
+    }));
+}
+
+/// Starts a task anew when it dies.
+async fn restarted(shutdown: CancellationToken, start: impl Fn() -> JoinHandle<()>) {
     loop {
-        let setup = setup();
-        let shutdown = setup.shutdown.clone();
-        let (ws, symbols, source) = (setup.config.ws_url.clone(), setup.symbols.clone(), setup.config.quote_source);
-        let task = match setup.venue {
-            Venue::Btcturk => tokio::spawn(venue::run(setup, btcturk::Feed::new(&ws, &symbols, source))),
-            Venue::Binance | Venue::Bist => tokio::spawn(venue::run(setup, binance::Streams::new(&ws, &symbols))),
-        };
-        if let Err(error) = task.await {
+        if let Err(error) = start().await {
             tracing::error!(%error, "a venue's task died");
         }
         tokio::select! {
@@ -112,6 +138,20 @@ async fn keep(setup: impl Fn() -> venue::Setup) {
             () = tokio::time::sleep(RESTART_PAUSE) => {}
         }
     }
+}
+
+/// Keeps one venue running: a defect in one of its tasks starts it anew and never touches the other venues.
+async fn keep(setup: impl Fn() -> venue::Setup) {
+    let shutdown = setup().shutdown;
+    restarted(shutdown, || {
+        let setup = setup();
+        let (ws, symbols, source) = (setup.config.ws_url.clone(), setup.symbols.clone(), setup.config.quote_source);
+        match setup.venue {
+            Venue::Btcturk => tokio::spawn(venue::run(setup, btcturk::Feed::new(&ws, &symbols, source))),
+            Venue::Binance | Venue::Bist => tokio::spawn(venue::run(setup, binance::Streams::new(&ws, &symbols))),
+        }
+    })
+    .await;
 }
 
 /// The process is running when every venue is live.

@@ -148,7 +148,7 @@ impl Share {
     }
 
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded")]
-    fn step(&mut self, at_ms: i64, seconds: f64, common: f64, scale: f64) {
+    fn step(&mut self, at_ms: i64, seconds: f64, elapsed: f64, (common, scale): (f64, f64)) {
         // Back to where it began within about ten days of trading: a simulator that runs for months stays in range.
         let pull = (self.start - self.fair) / self.start * (seconds / (10.0 * 8.0 * 3_600.0)).min(1.0);
         let own = self.rng.bell() * self.volatility * scale;
@@ -159,9 +159,12 @@ impl Share {
             return;
         }
         self.last = nearest(self.fair).clamp(low, high);
-        let shares = 1.0 + self.daily / (8.0 * 3_600.0) * seconds * 2.0 * self.rng.unit();
-        self.volume += shares as u64;
-        self.turnover += (shares as u64) * self.last.unsigned_abs();
+        // A day's volume follows from the time of day, so that a simulator that starts anew goes on where the one before was.
+        let rate = self.daily / (8.0 * 3_600.0);
+        let volume = (rate * (elapsed + self.rng.unit())) as u64;
+        let shares = volume.saturating_sub(self.volume).max(1);
+        self.volume += shares;
+        self.turnover += shares * self.last.unsigned_abs();
         self.open.get_or_insert(self.last);
         self.high = Some(self.high.map_or(self.last, |high| high.max(self.last)));
         self.low = Some(self.low.map_or(self.last, |low| low.min(self.last)));
@@ -184,11 +187,18 @@ pub(crate) struct Market {
     common: Rng,
     /// Up to when time has passed, ms; none before the first question.
     at_ms: Option<i64>,
+    /// Continuous trading of the day so far, s.
+    elapsed: f64,
 }
 
 impl Market {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { shares: SHARES.map(|share| Share::new(seed, share)).to_vec(), common: Rng::new(seed, "shares"), at_ms: None }
+        Self {
+            shares: SHARES.map(|share| Share::new(seed, share)).to_vec(),
+            common: Rng::new(seed, "shares"),
+            at_ms: None,
+            elapsed: 0.0,
+        }
     }
 
     /// Lets time pass up to a moment; time never goes back. Prices move in continuous trading alone.
@@ -206,13 +216,15 @@ impl Market {
             let next = at + step;
             if day_of(next) != day_of(at) && calendar.phase(midnight(day_of(next)) + 12 * 3_600_000) == Phase::Continuous {
                 self.shares.iter_mut().for_each(Share::new_day);
+                self.elapsed = 0.0;
             }
             at = next;
             if calendar.phase(at) == Phase::Continuous {
                 let seconds = step as f64 / 1_000.0;
-                let scale = (seconds / YEAR_S).sqrt();
+                self.elapsed += seconds;
+                let (scale, elapsed) = ((seconds / YEAR_S).sqrt(), self.elapsed);
                 let common = self.common.bell() * COMMON_VOLATILITY * scale;
-                self.shares.iter_mut().for_each(|share| share.step(at, seconds, common, scale));
+                self.shares.iter_mut().for_each(|share| share.step(at, seconds, elapsed, (common, scale)));
             }
         }
         self.at_ms = Some(at);
