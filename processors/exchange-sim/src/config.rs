@@ -217,6 +217,9 @@ pub struct Config {
     pub common_volatility: f64,
     /// Multiplies how often orders arrive in all markets.
     pub activity: f64,
+    /// How strongly prices go on in the direction they have taken, for about 20 s: every second by this many of the
+    /// deviations that a second has anyway. 0: every move is news.
+    pub momentum: f64,
     /// What each asset is worth.
     pub assets: Vec<AssetConfig>,
     /// The markets.
@@ -274,6 +277,7 @@ impl Default for Config {
             seed: 1,
             common_volatility: 0.45,
             activity: 1.0,
+            momentum: 0.0,
             assets: demo::assets(),
             markets: demo::markets(),
             history_hours: 48,
@@ -316,6 +320,9 @@ impl Config {
         positive("time_scale", self.time_scale)?;
         positive("activity", self.activity)?;
         positive("common_volatility", self.common_volatility)?;
+        if !(0.0..=10.0).contains(&self.momentum) {
+            return Err(Error::config("momentum", format!("{} must be from 0 to 10", self.momentum)));
+        }
         if !(1..=720).contains(&self.history_hours) {
             return Err(Error::config("history_hours", format!("{} must be from 1 to 720", self.history_hours)));
         }
@@ -429,6 +436,7 @@ mod tests {
             assert!(text.contains(field) && text.contains(fix), "{text}");
         };
         check(&|config| config.time_scale = 0.0, "time_scale", "above 0");
+        check(&|config| config.momentum = f64::NAN, "momentum", "0 to 10");
         check(&|config| config.history_hours = 0, "history_hours", "1 to 720");
         check(&|config| config.trades_kept = 5, "trades_kept", "1000");
         check(&|config| config.markets[0].symbol = "btcusdt".into(), "markets", "A-Z");

@@ -37,7 +37,8 @@ impl Engine {
     pub(crate) fn new(world: &World) -> Result<Self, Error> {
         let config = &world.config;
         let mut universe =
-            Universe::new(config.seed, &config.assets, config.common_volatility, &config.markets, config.activity)?;
+            Universe::new(config.seed, &config.assets, config.common_volatility, &config.markets, config.activity)?
+                .with_momentum(config.momentum);
         let symbols: Vec<Arc<Symbol>> =
             (config.markets.iter()).filter_map(|market| world.exchange(market.venue).symbol(&market.symbol).cloned()).collect();
         let step_ms = i64::try_from(STEP_MS).unwrap_or(20);

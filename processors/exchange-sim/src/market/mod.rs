@@ -107,6 +107,12 @@ impl Universe {
         Ok(Self { prices, markets: list })
     }
 
+    /// The same with prices that keep their direction for a while; see [`Prices::with_momentum`].
+    #[must_use]
+    pub fn with_momentum(self, momentum: f64) -> Self {
+        Self { prices: self.prices.with_momentum(momentum), ..self }
+    }
+
     /// Makes up `minutes` of past, oldest first, for every market, in the order of the markets. To be called before the first step:
     /// the market goes on from where this ends.
     pub fn past(&mut self, minutes: usize) -> Vec<Vec<PastMinute>> {

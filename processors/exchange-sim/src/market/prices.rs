@@ -13,6 +13,8 @@ const MOVE_MAX: f64 = 0.01;
 const JUMP_EVERY_S: f64 = 90.0;
 const CALM_AFTER_S: f64 = 20.0;
 const HEAT_MAX: f64 = 8.0;
+/// How long a price keeps its direction in a market with momentum.
+const MOMENTUM_S: f64 = 20.0;
 
 #[derive(Clone, Debug)]
 struct Asset {
@@ -22,6 +24,19 @@ struct Asset {
     beta: f64,
     volatility: f64,
     rng: Rng,
+    /// Direction that it goes on in, deviation 1. Of a market without momentum it stays 0 and draws nothing.
+    drift: f64,
+    drift_rng: Rng,
+}
+
+impl Asset {
+    /// Move of `seconds` in the direction that the price keeps, which changes a little.
+    fn goes_on(&mut self, seconds: f64, common_volatility: f64) -> f64 {
+        let share = (seconds / MOMENTUM_S).min(1.0);
+        self.drift += self.drift_rng.bell() * (2.0 * share).sqrt() - self.drift * share;
+        let a_second = (self.beta * common_volatility).hypot(self.volatility) / YEAR_S.sqrt();
+        self.drift * a_second * seconds
+    }
 }
 
 /// Prices of all assets in USD.
@@ -31,6 +46,7 @@ pub struct Prices {
     common: Rng,
     common_volatility: f64,
     heat: f64,
+    momentum: f64,
 }
 
 impl Prices {
@@ -44,8 +60,18 @@ impl Prices {
             beta: asset.beta,
             volatility: asset.volatility,
             rng: Rng::new(seed, &format!("asset {}", asset.asset)),
+            drift: 0.0,
+            drift_rng: Rng::new(seed, &format!("drift of {}", asset.asset)),
         };
-        Self { assets: assets.iter().map(asset).collect(), common: Rng::new(seed, "common"), common_volatility, heat: 1.0 }
+        let (assets, common) = (assets.iter().map(asset).collect(), Rng::new(seed, "common"));
+        Self { assets, common, common_volatility, heat: 1.0, momentum: 0.0 }
+    }
+
+    /// Prices that keep their direction for about [`MOMENTUM_S`]: every second they go on by this many of the deviations that
+    /// a second has anyway. 0 is a market without momentum.
+    #[must_use]
+    pub fn with_momentum(self, momentum: f64) -> Self {
+        Self { momentum, ..self }
     }
 
     /// Lets `seconds` pass.
@@ -59,7 +85,8 @@ impl Prices {
         for asset in &mut self.assets {
             let pull = (asset.start - asset.price) / asset.start * (seconds / PULL_S).min(1.0);
             let own = asset.rng.bell() * asset.volatility * scale;
-            asset.price *= 1.0 + (asset.beta * common + own + pull).clamp(-MOVE_MAX, MOVE_MAX);
+            let on = if self.momentum > 0.0 { self.momentum * asset.goes_on(seconds, self.common_volatility) } else { 0.0 };
+            asset.price *= 1.0 + (asset.beta * common + own + pull + on).clamp(-MOVE_MAX, MOVE_MAX);
         }
     }
 

@@ -121,3 +121,40 @@ proptest! {
         prop_assert!((0.99..1.01).contains(&ratio), "{ratio}");
     }
 }
+
+/// Share of moves of three seconds that go on in the direction of the ten seconds before.
+fn goes_on(momentum: f64) -> f64 {
+    let config = Config::default();
+    let mut prices = Prices::new(5, &config.assets, config.common_volatility).with_momentum(momentum);
+    let mut path = Vec::new();
+    for _ in 0..4_000 {
+        (0..50).for_each(|_| prices.advance(0.02));
+        path.push(prices.cross("BTC", "USDT").unwrap());
+    }
+    let pairs: Vec<bool> = path.windows(14).step_by(13).map(|path| (path[13] > path[10]) == (path[10] > path[0])).collect();
+    #[allow(clippy::cast_precision_loss)]
+    let share = pairs.iter().filter(|same| **same).count() as f64 / pairs.len() as f64;
+    share
+}
+
+#[test]
+fn with_momentum_prices_go_on_and_without_it_every_move_is_news() {
+    let (without, with) = (goes_on(0.0), goes_on(5.0));
+    assert!((0.4..0.6).contains(&without) && with > 0.75, "{without} without, {with} with momentum");
+}
+
+#[test]
+fn no_momentum_is_the_market_without_the_setting_and_the_same_seed_the_same_market_with_it() {
+    let config = Config::default();
+    let moved = |momentum: Option<f64>| {
+        let universe = Universe::new(7, &config.assets, config.common_volatility, &config.markets, 5.0).unwrap();
+        let mut universe = momentum.map_or(universe.clone(), |momentum| universe.with_momentum(momentum));
+        universe.past(3);
+        let mut events = Vec::new();
+        (0..200).for_each(|_| universe.step(|market, event| events.push((market, event))));
+        events
+    };
+    assert_eq!(moved(None), moved(Some(0.0)));
+    assert_eq!(moved(Some(2.0)), moved(Some(2.0)));
+    assert_ne!(moved(None), moved(Some(2.0)));
+}
