@@ -79,6 +79,9 @@ fn agree(equal: &Equal, source: &Labels, target: &Labels) -> bool {
     }
 }
 
+/// Alerts about data that does not come.
+const STALENESS: &str = "alertname=~\"WSStaleness|BISTStaleness\"";
+
 /// What always holds: a critical over the warning of the same alert and scope; a dead feed over the staleness of its
 /// symbols, whether it shows as a venue without any data, as an exchange that is down, or as a feed process that is gone.
 #[must_use]
@@ -88,9 +91,9 @@ pub fn builtin_inhibitions() -> Vec<InhibitRule> {
     };
     vec![
         rule(&["severity=critical"], &["severity=warning"], &["*"]),
-        rule(&["alertname=WSStaleness", "symbol=\"\"", "venue!=\"\""], &["alertname=WSStaleness", "symbol!=\"\""], &["venue"]),
-        rule(&["alertname=ExchangeDown"], &["alertname=WSStaleness", "symbol!=\"\""], &["exchange=venue"]),
-        rule(&["alertname=SparkUpMissing", "service=feed"], &["alertname=~\"WSStaleness|BISTStaleness\"", "symbol!=\"\""], &[]),
+        rule(&[STALENESS, "symbol=\"\"", "venue!=\"\""], &[STALENESS, "symbol!=\"\""], &["alertname", "venue"]),
+        rule(&["alertname=ExchangeDown"], &[STALENESS, "symbol!=\"\""], &["exchange=venue"]),
+        rule(&["alertname=SparkUpMissing", "service=feed"], &[STALENESS, "symbol!=\"\""], &[]),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use spark_exchange_sim::{
-    DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, DEMO_BTCTURK_KEY,
+    DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, DEMO_BIST_TOKEN, DEMO_BTCTURK_KEY,
     DEMO_BTCTURK_SECRET, DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET,
 };
 
@@ -32,11 +32,14 @@ pub const PROCESSES: &[Process] = &[
     Process::Feed,
     Process::Strategy,
 ];
-/// Ports that the simulator needs: Binance, BTCTurk, its own API.
-pub const SIMULATOR_PORTS: usize = 3;
+/// Ports that the simulator needs: Binance, BTCTurk, its own API, the vendor of BIST's prices.
+pub const SIMULATOR_PORTS: usize = 4;
 
 /// Time between two polls of the simulated accounts: nobody's allowance is spent on them, and the page lives.
 const DEMO_POLL_MS: u64 = 5_000;
+
+/// Time between two polls of the simulated vendor of share prices.
+const DEMO_SHARES_MS: u64 = 1_000;
 
 const REAL_ENDPOINTS: [(&str, &str, &str, &str); 2] = [
     ("BINANCE", "binance", "wss://stream.binance.com:9443", "https://api.binance.com"),
@@ -88,6 +91,24 @@ fn feed(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     for (variable, address) in simulated(plan) {
         settings.push((format!("SPARK_FEED__{variable}__WS_URL"), format!("ws://{address}")));
         settings.push((format!("SPARK_FEED__{variable}__REST_URL"), format!("http://{address}")));
+    }
+    // Unless somebody has a vendor of their own: the simulated one, open around the clock and asked often, so that the demo shows a
+    // session at any hour. Its key goes under a name of its own.
+    if let Some(port) = plan.ports.simulator.get(3).filter(|_| !config.is_given(&["feed", "bist", "base_url"])) {
+        for (key, value) in [
+            ("BASE_URL", format!("http://127.0.0.1:{port}")),
+            ("API_KEY_ENV", "SPARK_DEMO_BIST_KEY".to_owned()),
+            ("CALENDAR", "always".to_owned()),
+            ("PROVIDER", "demo".to_owned()),
+            ("POLL_INTERVAL_MS", DEMO_SHARES_MS.to_string()),
+            ("PER_MINUTE", "120".to_owned()),
+        ] {
+            let given = key != "API_KEY_ENV" && config.is_given(&["feed", "bist", &key.to_ascii_lowercase()]);
+            if !given {
+                settings.push((format!("SPARK_FEED__BIST__{key}"), value));
+            }
+        }
+        settings.push(("SPARK_DEMO_BIST_KEY".to_owned(), DEMO_BIST_TOKEN.to_owned()));
     }
     if !plan.replay.is_empty() && !config.is_given(&["feed", "binance", "from_oldest"]) {
         // A recording is wanted whole, whenever the feed joins it.
@@ -198,6 +219,9 @@ fn exchange_sim(plan: &Plan) -> Vec<(String, String)> {
     if let Some(port) = plan.ports.simulator.get(2) {
         settings.push(("SPARK_EXCHANGE_SIM__ADMIN".to_owned(), format!("127.0.0.1:{port}")));
     }
+    if let Some(port) = plan.ports.simulator.get(3) {
+        settings.push(("SPARK_EXCHANGE_SIM__BIST".to_owned(), format!("127.0.0.1:{port}")));
+    }
     if !plan.replay.is_empty() {
         let files: Vec<String> = plan.replay.iter().map(|file| file.display().to_string()).collect();
         settings.push(("SPARK_EXCHANGE_SIM__REPLAY__FILES".to_owned(), list(&files)));
@@ -260,7 +284,7 @@ mod tests {
                 gateway: SocketAddr::from((Ipv4Addr::LOCALHOST, 4001)),
                 nats: 1,
                 nats_monitor: 2,
-                simulator: vec![5001, 5002, 5003],
+                simulator: vec![5001, 5002, 5003, 5004],
                 metrics: BTreeMap::new(),
             },
             live,
@@ -290,6 +314,8 @@ mod tests {
         assert_eq!(demo.candles.binance.rest_url, "http://127.0.0.1:5001");
         assert!(demo.candles.bist_always_open);
         assert_eq!((demo.candles.btcturk.rest_url.as_str(), demo.candles.btcturk.graph_url), ("http://127.0.0.1:5002", None));
+        assert_eq!(demo.feed.bist.base_url.as_deref(), Some("http://127.0.0.1:5004"));
+        assert_eq!((demo.feed.bist.calendar, demo.exchange_sim.bist.port()), (spark_feed::bist::config::CalendarKind::Always, 5004));
         assert_eq!(demo.portfolio.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
         assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
         assert_eq!(

@@ -1,7 +1,7 @@
 //! What can happen, and how it is told from bytes.
 
 use spark_bus_schema::actions::{RestartCommand, RestartDone, ThresholdsCommand};
-use spark_bus_schema::candles::Candle;
+use spark_bus_schema::candles::{Candle, MarketSnapshot};
 use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
 use spark_bus_schema::orders::OrderIntent;
@@ -21,6 +21,8 @@ pub enum Event {
     Ticks(TickBatch),
     /// Best bid and ask.
     Quotes(QuoteBatch),
+    /// What a vendor says about a share.
+    Snapshot(Box<MarketSnapshot>),
     /// A call to an exchange, or a whole refresh.
     Call(Call),
     /// A process is there.
@@ -60,6 +62,10 @@ impl Event {
             let batch: QuoteBatch = decode(kind, payload)?;
             agree(QuoteBatch::KIND, subject, &subject::quotes(batch.venue, &batch.symbol))?;
             Ok(Self::Quotes(batch))
+        } else if is(subject::SNAPSHOTS) {
+            let snapshot: MarketSnapshot = decode(kind, payload)?;
+            agree(MarketSnapshot::KIND, subject, &subject::snapshot(snapshot.venue, &snapshot.symbol))?;
+            Ok(Self::Snapshot(Box::new(snapshot)))
         } else if is(subject::CALLS) {
             let call: Call = decode(kind, payload)?;
             agree(Call::KIND, subject, &subject::calls(call.exchange))?;

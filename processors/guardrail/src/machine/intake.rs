@@ -25,11 +25,17 @@ const LABEL_BYTES_MAX: usize = 64;
 const LEVELS: [(Metric, &str); 2] =
     [(m::LEDGER_DAMAGE, "spark_audit_damage"), (m::TRADING_HALTS, "spark_trading_halted_exchanges")];
 
+/// Signs of life of a venue's data: shares have sessions, and alerts of their own.
+const fn signs(venue: Venue) -> Metric {
+    if matches!(venue, Venue::Bist) { m::BIST_DATA } else { m::MARKET_DATA }
+}
+
 impl Guardrail {
     pub(super) fn take_in(&mut self, at: Timestamp, event: Event, out: &mut Effects) -> Result<(), Reject> {
         match event {
             Event::Ticks(batch) => self.ticks(at, &batch, out),
             Event::Quotes(batch) => self.quotes(at, &batch, out),
+            Event::Snapshot(snapshot) => self.seen(at, snapshot.venue, &snapshot.symbol, out),
             Event::Call(call) => self.call(at, &call, out)?,
             Event::Heartbeat(beat) => self.heartbeat(at, &beat, out)?,
             Event::Feed(status) => self.feed(at, &status, out)?,
@@ -63,10 +69,9 @@ impl Guardrail {
             self.refused += 1;
             return;
         };
-        market.staleness.saw(at);
         let first_new = market.count(batch);
         let labels = [("venue", batch.venue.as_str()), ("symbol", batch.symbol.as_str())];
-        self.one(at, m::MARKET_DATA, &labels, Sample::Events(1), out);
+        self.seen(at, batch.venue, &batch.symbol, out);
         let arrivals = batch.received_at.get(first_new..).unwrap_or_default();
         if arrivals.is_empty() {
             return;
@@ -78,13 +83,21 @@ impl Guardrail {
     }
 
     fn quotes(&mut self, at: Timestamp, batch: &QuoteBatch, out: &mut Effects) {
-        let Some(market) = self.markets.entry(batch.venue, &batch.symbol) else {
+        self.seen(at, batch.venue, &batch.symbol, out);
+    }
+
+    /// There is data of a symbol. Of a share it counts only while the feed promises some: what comes outside of the session (the
+    /// closing price, say) begins no age.
+    fn seen(&mut self, at: Timestamp, venue: Venue, symbol: &str, out: &mut Effects) {
+        let Some(market) = self.markets.entry(venue, symbol) else {
             self.refused += 1;
             return;
         };
+        if venue == Venue::Bist && market.staleness.age(at).is_none() {
+            return;
+        }
         market.staleness.saw(at);
-        let labels = [("venue", batch.venue.as_str()), ("symbol", batch.symbol.as_str())];
-        self.one(at, m::MARKET_DATA, &labels, Sample::Events(1), out);
+        self.one(at, signs(venue), &[("venue", venue.as_str()), ("symbol", symbol)], Sample::Events(1), out);
     }
 
     fn call(&mut self, at: Timestamp, call: &Call, out: &mut Effects) -> Result<(), Reject> {
@@ -153,8 +166,9 @@ impl Guardrail {
         exchange.connection(status.state);
         let down = exchange.paths_down();
         self.level(at, m::EXCHANGE_PATHS_DOWN, venue, down, out);
-        // A subscription is a promise of data. While there is none, the promise of before stands.
-        if !status.symbols.is_empty() || status.state == FeedState::Live {
+        // A subscription is a promise of data. While there is none, the promise of before stands; but a feed that promises no shares
+        // says that their session is over, whether the vendor answers or not.
+        if !status.symbols.is_empty() || status.state == FeedState::Live || venue == Venue::Bist {
             for symbol in &status.symbols {
                 self.promise(at, venue, symbol, out);
             }
@@ -164,7 +178,11 @@ impl Guardrail {
                 scope.get("venue").is_none_or(|name| name == venue.as_str())
                     && scope.get("symbol").is_some_and(|symbol| unsubscribed(symbol))
             };
-            self.forget(at, m::MARKET_DATA, gone, out);
+            self.forget(at, signs(venue), gone, out);
+            if status.symbols.is_empty() && venue == Venue::Bist {
+                let whole = |scope: &std::collections::BTreeMap<String, String>| !scope.contains_key("symbol");
+                self.forget(at, m::BIST_DATA, whole, out);
+            }
         }
         Ok(())
     }
@@ -175,7 +193,7 @@ impl Guardrail {
             return;
         };
         market.staleness.expect(at);
-        self.one(at, m::MARKET_DATA, &[("venue", venue.as_str()), ("symbol", symbol)], Sample::Expected, out);
+        self.one(at, signs(venue), &[("venue", venue.as_str()), ("symbol", symbol)], Sample::Expected, out);
     }
 
     fn balances(&mut self, at: Timestamp, balances: &Balances, out: &mut Effects) {

@@ -240,6 +240,7 @@ impl Machine for Guardrail {
             subjects: &[
                 subject::TICKS,
                 subject::QUOTES,
+                subject::SNAPSHOTS,
                 subject::CALLS,
                 subject::HEARTBEATS,
                 subject::FEED_STATUS,

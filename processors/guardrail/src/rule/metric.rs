@@ -48,7 +48,8 @@ metrics! {
     CALL_ERRORS = "call_errors", Events, ["exchange", "service", "operation", "error_type"], "failed exchange calls (telemetry.calls)";
     API_LATENCY = "api_latency_ms", Values, ["service"], "duration of answered HTTP requests (telemetry.api)";
     API_REQUESTS = "api_requests", Outcomes, ["service"], "answered HTTP requests, failed with a status from 500 (telemetry.api)";
-    MARKET_DATA = "market_data", Signs, ["venue", "symbol"], "a trade or a quote was stored (market.ticks, market.quotes)";
+    MARKET_DATA = "market_data", Signs, ["venue", "symbol"], "a trade or a quote was stored (market.ticks, market.quotes); not of bist";
+    BIST_DATA = "bist_data", Signs, ["venue", "symbol"], "a vendor confirmed a share's price (market.snapshots.bist); promised in the session alone (telemetry.feed.bist)";
     TRADES = "trades", Events, ["venue", "symbol"], "trades, each id once (market.ticks)";
     TRADE_DELAY = "trade_delay_ms", Values, ["venue", "symbol"], "from a trade's frame at the feed to its storage in the broker (market.ticks)";
     HEARTBEATS = "heartbeats", Signs, ["service"], "a process said that it is there (telemetry.heartbeat)";
