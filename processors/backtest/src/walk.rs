@@ -6,7 +6,7 @@ use spark_bus_schema::backtests::{BacktestMetrics, WalkForward};
 use spark_bus_schema::strategies::Params;
 
 use crate::data::Bars;
-use crate::engine::{Error, Keep, Point, Progress, Settings, Trade, measure};
+use crate::engine::{Error, Keep, Progress, Settings, measure};
 use crate::sweep::{self, Sweep};
 
 /// Windows of one walk, at most.
@@ -27,10 +27,6 @@ pub struct Window {
     pub train: BacktestMetrics,
     /// Their figures in the tested part, begun with the same cash, with a warm rule and nothing held.
     pub test: BacktestMetrics,
-    /// Trades of the tested part.
-    pub trades: Vec<Trade>,
-    /// Equity of the tested part.
-    pub equity: Vec<Point>,
 }
 
 /// What a walk came to.
@@ -80,7 +76,7 @@ pub fn run(
         let end = bars.len().min(start + test);
         let chosen = Settings { params: params.clone(), ..settings.clone() };
         let mut advance = |_| progress.report(before + per_window, total).is_continue();
-        let figures = measure(&chosen, bars, start..end, Keep::Everything, &mut advance)?;
+        let figures = measure(&chosen, bars, start..end, Keep::Figures, &mut advance)?;
         windows.push(Window {
             train_from: Timestamp::from_nanos(bars.open_times()[start - train]),
             test_from: Timestamp::from_nanos(bars.open_times()[start]),
@@ -88,8 +84,6 @@ pub fn run(
             params,
             train: trained,
             test: figures.metrics,
-            trades: figures.trades,
-            equity: figures.equity,
         });
     }
     let factor = windows.iter().fold(1.0, |factor, window| factor * (1.0 + window.test.total_return_pct / 100.0));

@@ -1,5 +1,6 @@
 //! Bars in columns: integers of one scale, so that ten million of them are read as fast as memory gives them.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -55,6 +56,7 @@ pub struct Bars {
     /// Of recorded data: the quote in force when an order that follows from the bar arrives. Empty for bars alone.
     offered: Vec<Option<Offered>>,
     latency: Duration,
+    hash: OnceLock<String>,
 }
 
 impl Bars {
@@ -88,6 +90,7 @@ impl Bars {
     /// volume, more digits than the columns hold. The columns are unchanged then.
     pub fn push(&mut self, bar: &Bar) -> Result<(), String> {
         self.check(bar)?;
+        self.hash.take();
         let price_scale =
             [bar.open, bar.high, bar.low, bar.close].iter().fold(self.price_scale, |scale, price| scale.max(price.scale));
         self.widen(price_scale, bar.volume.scale.max(self.volume_scale))?;
@@ -275,8 +278,13 @@ impl Bars {
 
     /// SHA-256 of what was read, lower-case hex: for each bar its times, prices, volume and quote as little-endian integers
     /// at the shared scales. The same data in another spelling of the file has the same hash.
+    /// Calculated once.
     #[must_use]
-    pub fn hash(&self) -> String {
+    pub fn hash(&self) -> &str {
+        self.hash.get_or_init(|| self.digest())
+    }
+
+    fn digest(&self) -> String {
         let mut hash = Sha256::new();
         hash.update([self.price_scale, self.volume_scale]);
         hash.update(self.span_ns.to_le_bytes());

@@ -67,7 +67,7 @@ pub fn run(settings: &Settings, bars: &Bars, progress: &dyn Progress) -> Result<
         metrics: figures.metrics,
         equity: figures.equity,
         trades: figures.trades,
-        data_hash: bars.hash(),
+        data_hash: bars.hash().to_owned(),
         rejected: figures.rejected,
         range,
     })
