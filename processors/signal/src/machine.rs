@@ -31,7 +31,7 @@ const STATE_VERSION: u32 = 1;
 pub enum Act {
     /// What the model says about a candle.
     Score(Box<Score>),
-    /// An order.
+    /// An order, right after the score that it follows from.
     Intent(Box<OrderIntent>),
     /// What the price did after a score.
     Outcome(Box<Outcome>),

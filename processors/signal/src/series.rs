@@ -171,7 +171,7 @@ impl Series {
     fn put_before(&mut self, model: &Model, past: &[Bar]) {
         let Some(first) = self.run.front().map(|bar| bar.open_time) else { return };
         let is_earlier = |row: &&Bar| row.open_time < first;
-        let Some(last) = past.iter().filter(is_earlier).next_back() else { return };
+        let Some(last) = past.iter().rfind(is_earlier) else { return };
         let adds_up = self.venue_closes() || last.open_time + self.timeframe.duration() >= first;
         if !adds_up {
             return;

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use spark_bus_schema::Timestamp;
-use spark_bus_schema::signals::ModelInForce;
+use spark_bus_schema::orders::OrderIntent;
+use spark_bus_schema::signals::{ModelInForce, Score};
 use spark_bus_schema::subject::{self, FEED, LEDGER};
 use spark_bus_schema::telemetry::ProcessState;
 use spark_nats::checkpoint::{Checkpoint, Saved};
 use spark_nats::resume::is_there;
-use spark_nats::{Cursor, Delivery, Follower, Meta, PublishError, Service, Start, now, park};
+use spark_nats::{Bus, Cursor, Delivery, Follower, Meta, PublishError, Service, Start, now, park};
 
 use crate::config::Config;
 use crate::event::{Event, FEED_SUBJECTS, LEDGER_SUBJECTS};
@@ -193,6 +194,10 @@ impl<'a> Host<'a> {
             }
             self.cursors.insert(delivery.stream.to_owned(), delivery.cursor());
             self.changed = true;
+            // What became of an order is known before the next candle is decided on.
+            if acts.iter().any(|(act, _)| matches!(act, Act::Intent(_))) {
+                self.store(std::mem::take(&mut acts)).await?;
+            }
         }
         self.store(acts).await
     }
@@ -217,28 +222,43 @@ impl<'a> Host<'a> {
         self.store(acts).await
     }
 
-    /// Scores, answers and orders first: somebody waits for them.
+    /// Scores and answers first: somebody waits for them. Then orders, each only once the score that allows it is stored.
     async fn store(&mut self, acts: Vec<(Act, String)>) -> Result<(), Error> {
-        if acts.is_empty() {
-            return Ok(());
-        }
-        let (mut first, mut then, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut first, mut orders, mut then, mut told) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (act, cause) in acts {
-            match &act {
-                Act::Intent(intent) if now().saturating_since(intent.requested_at) > ORDER_AGE_MAX => {
-                    tracing::debug!(order = %intent.order, "its candle closed too long ago: not asked for");
-                    self.signal.given_up(&intent.order);
-                }
-                Act::Score(_) | Act::Intent(_) | Act::Answer(_) => {
+            match act {
+                Act::Intent(intent) => orders.extend(told.last().cloned().map(|score: Act| (score, *intent, cause))),
+                Act::Score(_) | Act::Answer(_) => {
                     first.push((act.message(), cause));
                     told.push(act);
                 }
                 Act::Outcome(_) | Act::Calibration(..) => then.push((act.message(), cause)),
             }
         }
-        self.writers.store(first).await?;
+        let old = self.writers.store(first).await?;
         told.iter().for_each(|act| self.telemetry.stored(act));
-        self.writers.store(then).await
+        for (score, intent, cause) in orders {
+            let stored = score.message();
+            let is_new = !old.contains(&(stored.subject.clone(), stored.revision));
+            if is_new || is_said(&self.service.bus, &score, &stored.subject).await? {
+                self.order(intent, cause).await?;
+            } else {
+                self.signal.given_up(&intent.order);
+            }
+        }
+        self.writers.store(then).await.map(|_| ())
+    }
+
+    async fn order(&mut self, intent: OrderIntent, cause: String) -> Result<(), Error> {
+        if now().saturating_since(intent.requested_at) > ORDER_AGE_MAX {
+            tracing::info!(order = %intent.order, "its candle closed too long ago: not asked for");
+            self.signal.given_up(&intent.order);
+            return Ok(());
+        }
+        let act = Act::Intent(Box::new(intent));
+        self.writers.store(vec![(act.message(), cause)]).await?;
+        self.telemetry.stored(&act);
+        Ok(())
     }
 
     /// Says which model is in force, at the start and when its weights or its floor change.
@@ -265,4 +285,12 @@ impl<'a> Host<'a> {
         self.changed = false;
         Ok(())
     }
+}
+
+/// Decided anew, after a crash, a candle may be traded on that was told to be advisory before: what was told counts.
+async fn is_said(bus: &Bus, score: &Act, subject: &str) -> Result<bool, Error> {
+    let Act::Score(score) = score else { return Ok(false) };
+    let newest = bus.last(LEDGER, subject).await.map_err(Error::Bus)?;
+    let said = newest.and_then(|delivery| delivery.decode::<Score>().ok());
+    Ok(said.is_some_and(|said| said.open_time == score.open_time && !said.advisory && said.side == score.side))
 }

@@ -1,7 +1,7 @@
 //! Stores acts: of each subject each revision once, subjects side by side, so that a hundred candles that close together
 //! wait for the disk together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -32,11 +32,12 @@ impl Writers {
         Self { bus, process, open: HashMap::new() }
     }
 
-    /// Stores messages, each with what it follows from, and waits for all. What is there already is not stored again.
+    /// Stores messages, each with what it follows from, and waits for all. What is there already is not stored again; its
+    /// subject and revision are returned.
     ///
     /// # Errors
     /// The broker refuses one for good; one that is away is waited for.
-    pub async fn store(&mut self, messages: Vec<(Stored, String)>) -> Result<(), Error> {
+    pub async fn store(&mut self, messages: Vec<(Stored, String)>) -> Result<BTreeSet<(String, u64)>, Error> {
         if self.open.len() >= WRITERS_MAX {
             self.open.clear();
         }
@@ -52,10 +53,12 @@ impl Writers {
                 async move { append(bus, process, subject, entry, messages).await }
             })
             .collect();
-        for (subject, entry) in try_join_all(under_way).await? {
+        let mut old = BTreeSet::new();
+        for (subject, entry, there) in try_join_all(under_way).await? {
+            old.extend(there.into_iter().map(|revision| (subject.clone(), revision)));
             self.open.insert(subject, entry);
         }
-        Ok(())
+        Ok(old)
     }
 }
 
@@ -65,7 +68,7 @@ async fn append(
     subject: String,
     entry: Option<Entry>,
     messages: Vec<(Stored, String)>,
-) -> Result<(String, Entry), Error> {
+) -> Result<(String, Entry, Vec<u64>), Error> {
     let (mut writer, mut newest) = match entry {
         Some(entry) => entry,
         None => {
@@ -73,7 +76,12 @@ async fn append(
             (writer, revision(end.as_ref()))
         }
     };
+    let mut there = Vec::new();
     for (message, cause) in messages {
+        if newest >= message.revision {
+            there.push(message.revision);
+            continue;
+        }
         let msg_id = format!("{process}:{subject}:{}", message.revision);
         let meta = Meta { msg_id: Some(msg_id), cause: Some(cause) };
         let payload = Bytes::from(message.payload);
@@ -81,12 +89,15 @@ async fn append(
         while newest < message.revision {
             match writer.append_with(message.kind, payload.clone(), &meta, &extra).await {
                 Ok(_) => newest = message.revision,
-                Err(AppendError::Conflict) => newest = revision(writer.reopen().await.map_err(Error::Bus)?.as_ref()),
+                Err(AppendError::Conflict) => {
+                    newest = revision(writer.reopen().await.map_err(Error::Bus)?.as_ref());
+                    there.extend((newest >= message.revision).then_some(message.revision));
+                }
                 Err(AppendError::Refused(source)) => return Err(Error::Publish { subject, source }),
             }
         }
     }
-    Ok((subject, (writer, newest)))
+    Ok((subject, (writer, newest), there))
 }
 
 fn revision(end: Option<&Delivery>) -> u64 {
