@@ -43,6 +43,8 @@ pub struct Config {
     pub bist_holidays: Vec<Day>,
     /// Days on which it trades in the morning only, as above.
     pub bist_half_days: Vec<Day>,
+    /// It trades around the clock, as the simulated one does; in the demo when nothing is said.
+    pub bist_always_open: Option<bool>,
     /// Commit that was built, for `X-Build-SHA`. Without it what the build was told in `SPARK_BUILD_SHA`.
     pub build_sha: Option<String>,
 }
@@ -65,6 +67,7 @@ impl Default for Config {
             portfolio_age_s_max: 120,
             bist_holidays: Vec::new(),
             bist_half_days: Vec::new(),
+            bist_always_open: None,
             build_sha: None,
         }
     }
@@ -104,9 +107,10 @@ impl Config {
         problems
     }
 
-    /// When Borsa Istanbul is open: around the clock in the demo, whose exchange is simulated.
+    /// When Borsa Istanbul is open.
     fn calendar(&self) -> Calendar {
-        if self.demo { Calendar::always_open() } else { Calendar::new(&self.bist_holidays, &self.bist_half_days) }
+        let always = self.bist_always_open.unwrap_or(self.demo);
+        if always { Calendar::always_open() } else { Calendar::new(&self.bist_holidays, &self.bist_half_days) }
     }
 
     /// The commit that was built, `unknown` where nobody said.

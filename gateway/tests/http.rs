@@ -131,6 +131,12 @@ async fn without_any_broker_reading_answers_200_and_says_degraded() {
         "/api/public/alert/last",
         "/api/public/metrics",
         "/api/public/smoke-last",
+        "/api/ml/scores",
+        "/api/ml/calibration",
+        "/api/rollout",
+        "/api/strategies",
+        "/api/backtest",
+        "/bist/snapshot",
     ] {
         let answer = get(address, path).await;
         assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some("DEGRADED")), "{path}");
@@ -142,6 +148,7 @@ async fn without_any_broker_reading_answers_200_and_says_degraded() {
         assert!(answer.body.contains("spark_up{environment=\"demo\",service=\"feed\"} 0\n"), "{}", answer.body);
     }
     assert_eq!(get(address, "/health").await.body, "{\"ok\":true}");
+    assert_eq!(get(address, "/api/ml/version").await.json()["known"], false);
     stop.cancel();
     bounded("the gateway stops", running).await.unwrap().unwrap();
     std::fs::remove_dir_all(dir).unwrap();

@@ -1,5 +1,6 @@
 //! `spark <process>`: what is the same for every process. Logging, configuration, metrics, broker, heartbeat, stop.
 
+mod backtests;
 mod help;
 pub mod logging;
 mod restart;
@@ -172,7 +173,11 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         // Its database stays on the thread that opened it, and nobody waits for the auditor.
         Process::Auditor => spark_auditor::run(service, config.auditor).await.map_err(|error| failed(&error)),
         Process::Gateway => {
-            let files = spark_gateway::Files { chain: Some(audit_chain(&service)), ..Default::default() };
+            let files = spark_gateway::Files {
+                chain: Some(audit_chain(&service)),
+                backtest: Some(backtests::details(&service)),
+                report: Some(backtests::report(&service)),
+            };
             as_task(spark_gateway::run(service, config.gateway, files)).await
         }
         Process::ExchangeSim => {

@@ -32,9 +32,9 @@ const COMPARED_MAX: usize = 10;
 /// How long one look at the broker may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
 const STATES: [&str; 5] = ["queued", "running", "done", "failed", "cancelled"];
-/// A report brings its own style, and nothing else.
-const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'; sandbox";
+/// A report brings its own style and script, and has an origin of its own: it reaches neither the gateway nor anything else.
+const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts";
 
 /// `GET /api/backtest?state=&limit=&offset=`: those that have not ended first, then the newest.
 pub async fn list(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
