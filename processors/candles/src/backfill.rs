@@ -28,6 +28,8 @@ const SETTLE: Duration = Duration::from_millis(1_500);
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Tries for one wish. Each is retried by the client as well.
 const TRIES_MAX: u32 = 5;
+/// What Binance gives in one answer, the unfinished one included.
+const ROWS_MAX: u16 = 1_000;
 /// Reports of calls that wait for the broker; beyond it they are dropped and counted.
 const REPORTS_MAX: usize = 1_024;
 
@@ -231,7 +233,7 @@ impl Exchange {
         let (symbol, timeframe) = (series.symbol.as_str(), series.timeframe);
         let mut candles: Vec<Row> = match self {
             Self::Binance(client) => {
-                let klines = client.klines(symbol, timeframe.as_str(), None, None, rows).await?;
+                let klines = client.klines(symbol, timeframe.as_str(), None, None, rows.saturating_add(1).min(ROWS_MAX)).await?;
                 let row = |kline: &spark_exchanges::binance::Kline| {
                     (Timestamp::from_millis(kline.open_time), [kline.open, kline.high, kline.low, kline.close, kline.volume])
                 };
@@ -241,7 +243,7 @@ impl Exchange {
                 let resolution = resolution(timeframe).unwrap_or("1");
                 let length = i64::try_from(timeframe.duration().as_secs()).unwrap_or(i64::MAX);
                 let to = (now().as_millis() / 1_000).saturating_add(length);
-                let from = to.saturating_sub(length.saturating_mul(i64::from(rows) + 1));
+                let from = to.saturating_sub(length.saturating_mul(i64::from(rows) + 2));
                 let candles = client.klines(symbol, resolution, from, to).await?;
                 let row = |candle: &spark_exchanges::btcturk::Candle| {
                     let prices = [candle.open, candle.high, candle.low, candle.close, candle.volume];

@@ -15,6 +15,7 @@ use spark_bus_schema::subject::{self, FEED, LEDGER};
 use spark_bus_schema::telemetry::ProcessState;
 use spark_bus_schema::{DecodeError, InstrumentTable};
 use spark_nats::{Bus, Delivery, Follower, Meta, PublishError, Resume, Service, Start, now};
+use tokio::task::JoinSet;
 
 use crate::Symbol;
 use crate::backfill::Backfill;
@@ -68,16 +69,14 @@ pub enum Error {
 /// [`Error`]; a broker that is away is waited for and is none.
 pub async fn run(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
     let maker = CandleMaker::new(&config.bars(), config.calendar(), &service.status);
-    let mut candles = tokio::spawn(make_candles(bars_service(&service)?, maker));
-    let outcome = tokio::select! {
-        outcome = make_marks(&service, &config, instruments) => outcome,
-        outcome = &mut candles => return outcome.map_err(Error::CandlesEnded)?,
-    };
-    if outcome.is_err() {
-        candles.abort();
-        return outcome;
+    // Ends with this function, however that ends.
+    let mut candles = JoinSet::new();
+    candles.spawn(make_candles(bars_service(&service)?, maker));
+    tokio::select! {
+        outcome = make_marks(&service, &config, instruments) => outcome?,
+        Some(outcome) = candles.join_next() => return outcome.map_err(Error::CandlesEnded)?,
     }
-    candles.await.map_err(Error::CandlesEnded)?
+    candles.join_next().await.map_or(Ok(()), |outcome| outcome.map_err(Error::CandlesEnded)?)
 }
 
 /// The service under the name of the second reader, with a folder of its own for the checkpoint.
