@@ -244,6 +244,13 @@ impl Bars {
         Timestamp::from_nanos(self.closed_at.get(row).copied().unwrap_or_else(end))
     }
 
+    /// Whether an interval is missing before bar `row`.
+    #[must_use]
+    pub fn is_hole_before(&self, row: usize) -> bool {
+        let before = row.checked_sub(1).and_then(|before| self.open_time.get(before));
+        before.zip(self.open_time.get(row)).is_some_and(|(before, this)| this.saturating_sub(*before) != self.span_ns)
+    }
+
     /// The quote that an order after bar `row` meets; none for bars alone, and where nobody quoted.
     #[must_use]
     pub fn offered(&self, row: usize) -> Option<&Offered> {

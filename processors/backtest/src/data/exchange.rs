@@ -38,7 +38,10 @@ pub async fn read(api: &ApiConfig, cache: &Path, wanted: &Wanted) -> Result<Bars
     let span_ms = i64::try_from(wanted.timeframe.duration().as_millis()).expect("a day in ms fits 63 bits");
     let (from, to) = (wanted.from.as_millis(), wanted.to.as_millis());
     if from >= to || from < 0 {
-        return Err(Error::Job(format!("from = {}: not before to = {}; give a range with candles in it", wanted.from, wanted.to)));
+        return Err(Error::Job(format!(
+            "from = {}: not before to = {}; give a range with candles in it",
+            wanted.from, wanted.to
+        )));
     }
     if (to - from) / span_ms > BARS_MAX as i64 {
         return Err(Error::Job(format!("from, to: more than {BARS_MAX} bars of {}; give a shorter range", wanted.timeframe)));
@@ -62,7 +65,8 @@ pub async fn read(api: &ApiConfig, cache: &Path, wanted: &Wanted) -> Result<Bars
             exchange.complete(&files, known, start, start + page_ms, now).await?
         };
         for bar in page.bars.iter().filter(|bar| (from..to).contains(&bar.open_time.as_millis())) {
-            bars.push(bar).map_err(|wrong| Error::Data(format!("{} {} {}: {wrong}", wanted.venue, wanted.symbol, wanted.timeframe)))?;
+            bars.push(bar)
+                .map_err(|wrong| Error::Data(format!("{} {} {}: {wrong}", wanted.venue, wanted.symbol, wanted.timeframe)))?;
         }
         start += page_ms;
     }
@@ -94,7 +98,10 @@ impl<'a> Exchange<'a> {
         let client = match wanted.venue {
             Venue::Binance => Client::Binance(Binance::new(api, None, observer).map_err(failed)?),
             Venue::Btcturk if resolution(wanted.timeframe).is_none() => {
-                return Err(Error::Job(format!("timeframe = {}: BTCTurk has no such candles; known are 1m, 5m, 15m, 1h, 4h, 1d", wanted.timeframe)));
+                return Err(Error::Job(format!(
+                    "timeframe = {}: BTCTurk has no such candles; known are 1m, 5m, 15m, 1h, 4h, 1d",
+                    wanted.timeframe
+                )));
             }
             Venue::Btcturk => Client::Btcturk(BtcTurk::new(api, None, observer).map_err(failed)?),
             Venue::Bist => {

@@ -12,7 +12,7 @@ use spark_bus_schema::{Fixed, OrderId, Timestamp, Venue};
 use spark_executor::machine::facts::Terms;
 use spark_executor::paper::{Account, Desk, FeeTerms};
 use spark_ledger::Reserved;
-use spark_ledger::money::{Rounding, add, mul, mul_rounded, sub};
+use spark_ledger::money::{DIVISION_DECIMALS, Rounding, add, mul, mul_rounded};
 use spark_risk::equity::Curve;
 use spark_risk::measure::{self, Equity, Holding, Market, Moment};
 use spark_risk::rate::Rate;
@@ -46,6 +46,8 @@ pub(super) struct Floor<'a> {
     unseen: usize,
     cash: Decimal,
     held: Decimal,
+    /// Cash less that at the beginning.
+    gained: Decimal,
     /// Profit of what was closed so far, before fees, as the desk's position has it.
     realized: Decimal,
     /// Fees of what opened the position, quote currency.
@@ -110,6 +112,7 @@ impl<'a> Floor<'a> {
             unseen: from,
             cash: settings.cash,
             held: Decimal::ZERO,
+            gained: Decimal::ZERO,
             realized: Decimal::ZERO,
             open_fees: Decimal::ZERO,
             is_long: false,
@@ -221,7 +224,10 @@ impl<'a> Floor<'a> {
 
     /// Realised and unrealised profit less fees, USD: `risk`'s sum for one symbol, whose cash is known here.
     fn profit_at(&self, price: Decimal) -> Result<Decimal, spark_ledger::Inexact> {
-        let quote = sub(add(self.cash, mul(self.held, price)?)?, self.settings.cash)?;
+        let quote = add(self.gained, mul(self.held, price)?)?;
+        if self.settings.quote_usd == Decimal::ONE && quote.scale() <= DIVISION_DECIMALS {
+            return Ok(quote);
+        }
         mul_rounded(quote, self.settings.quote_usd, Rounding::Floor)
     }
 
@@ -324,6 +330,7 @@ impl<'a> Floor<'a> {
         let of = |asset: &str| self.desk.balances().get(asset).copied().unwrap_or_default();
         let instrument = &self.settings.instrument;
         (self.cash, self.held) = (of(&instrument.quote), of(&instrument.base));
+        self.gained = self.cash.saturating_sub(self.settings.cash);
         let step = self.settings.filters.step_size;
         self.is_long = if step > Decimal::ZERO { self.held >= step } else { self.held > Decimal::ZERO };
         self.cash_f64 = self.cash.to_f64().unwrap_or(f64::NAN);

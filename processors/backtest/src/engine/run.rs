@@ -6,11 +6,11 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::backtests::{BacktestMetrics, FillAt};
 use spark_bus_schema::strategies::StrategyKind;
-use spark_bus_schema::{Fixed, Timestamp};
+use spark_bus_schema::{Fixed, Timestamp, Venue};
 use spark_strategy::rule::SmaCross;
 
 use super::floor::Floor;
-use super::rules::{Ask, Rule};
+use super::rules::{Ask, Reverting, Rule, Scored};
 use super::{Error, PROGRESS_BARS, Progress, Settings, Trade, trades_hash};
 use crate::data::Bars;
 use crate::metrics::{self, Curve};
@@ -108,7 +108,16 @@ pub(crate) fn measure(
             let rule = SmaCross::from_params(&params).map_err(Error::Job)?;
             drive(rule, settings, bars, sizing, range, keep, advance)
         }
-        StrategyKind::MeanReversion | StrategyKind::MlFusion => Err(Error::Job("kind: not yet".to_owned())),
+        StrategyKind::MeanReversion => {
+            let rule = Reverting::from_params(&params, sizing).map_err(Error::Job)?;
+            drive(rule, settings, bars, sizing, range, keep, advance)
+        }
+        StrategyKind::MlFusion => {
+            if let Some(unknown) = params.keys().next() {
+                return Err(Error::Job(format!("{unknown:.64}: ml_fusion has no such parameter; it has quantity, and its model")));
+            }
+            drive(Scored::new(&settings.model), settings, bars, sizing, range, keep, advance)
+        }
         StrategyKind::External => Err(Error::Job(
             "kind = external: it decides in a process of its own and cannot be run here; known are mean_reversion, sma_cross, ml_fusion"
                 .to_owned(),
@@ -147,6 +156,8 @@ struct Pass<'a> {
     floor: Floor<'a>,
     curve: Curve,
     next_open: bool,
+    /// Recorded candles follow on each other, or the rule begins anew, as live.
+    unbroken: bool,
     pending: Option<Ask>,
     /// Quote currency per unit of a mantissa.
     unit: f64,
@@ -167,6 +178,7 @@ impl<'a> Pass<'a> {
             bars,
             // Recorded quotes need no price of a bar.
             next_open: settings.fill_at == FillAt::NextOpen && !bars.is_recorded(),
+            unbroken: bars.is_recorded() && settings.instrument.venue != Venue::Bist,
             pending: None,
             unit: 0.1_f64.powi(i32::from(bars.price_scale())),
             equity: Vec::new(),
@@ -181,6 +193,9 @@ impl<'a> Pass<'a> {
             let held = self.floor.held_f64;
             if let Some(ask) = self.pending.take() {
                 self.floor.at_open(ask, row);
+            }
+            if self.unbroken && self.bars.is_hole_before(row) {
+                rule.reset();
             }
             if let Some(ask) = rule.on_bar(&self.bars.bar(row), self.floor.held())
                 && self.floor.differs(ask)

@@ -1,5 +1,6 @@
 //! A job with its gaps filled.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -9,6 +10,7 @@ use spark_bus_schema::risk::LimitSet;
 use spark_bus_schema::strategies::{Params, StrategyKind};
 use spark_bus_schema::{Instrument, InstrumentTable, Message, Venue};
 use spark_ledger::position::quote_of;
+use spark_signal::model::Model;
 
 use super::Error;
 
@@ -17,7 +19,7 @@ const DOLLARS: &[&str] = &["USD", "USDT", "USDC", "FDUSD", "TUSD"];
 /// Parameter of every kind that goes in and out: base currency of each order; without it all of the cash.
 const QUANTITY: &str = "quantity";
 /// Orders are not filled against recorded quotes that are older; the default of the executor.
-const QUOTE_AGE_MAX: Duration = Duration::from_secs(30);
+const QUOTE_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// What one run needs to know beside the bars. Fields may be changed between [`Settings::of`] and the run.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub struct Settings {
     pub limits: LimitSet,
     /// USD per unit of the quote currency.
     pub quote_usd: Decimal,
+    /// The model of `ml_fusion`; the built-in one where nothing else is said.
+    pub model: Arc<Model>,
     /// Recorded quotes older than this are not traded against.
     pub quote_age_max: Duration,
 }
@@ -76,6 +80,7 @@ impl Settings {
             fill_at: job.fill_at,
             limits,
             quote_usd: Decimal::ONE,
+            model: Arc::new(Model::built_in()),
             quote_age_max: QUOTE_AGE_MAX,
         })
     }
