@@ -22,6 +22,8 @@ mod intake;
 mod judge;
 mod markets;
 mod scores;
+#[cfg(test)]
+mod shares_tests;
 mod state;
 #[cfg(test)]
 mod tests;
