@@ -1,6 +1,6 @@
 //! RSI, EMA, MACD and trend, one close at a time. Each value costs the same whatever came before.
 //!
-//! Values are those of TA-Lib 0.6 (default compatibility, unstable period 0) from the first one on, where a docstring does
+//! Values are those of TA-Lib (Python package 0.8.2, default compatibility, unstable period 0) from the first one on, where a docstring does
 //! not say otherwise. A close that is not a finite number is refused and changes nothing.
 
 use serde::{Deserialize, Serialize};
