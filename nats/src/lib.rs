@@ -38,6 +38,7 @@ pub use follower::{Follower, Start};
 pub use lease::Lease;
 pub use listen::{Heard, Listener};
 pub use machine::{Effects, Input, Machine, Reject};
+pub use pages::From;
 pub use park::park;
 pub use queue::{Queue, Task};
 pub use resume::Resume;

@@ -123,9 +123,7 @@ impl Task {
     /// # Errors
     /// The broker is away or refuses: the message comes again.
     pub async fn done(&self) -> Result<(), Error> {
-        let action = || format!("take {} off the queue", self.delivery.subject);
-        let confirmed = tokio::time::timeout(REQUEST_TIMEOUT, self.acker.double_ack()).await;
-        confirmed.map_err(|_| Error::broker(action(), "no answer"))?.map_err(|error| Error::broker(action(), error))
+        self.confirmed("take", AckKind::Ack).await
     }
 
     /// Says that this worker is still at it.
@@ -133,19 +131,22 @@ impl Task {
     /// # Errors
     /// The connection is closed for good. A broker that is away does not hear it, and gives the message to another worker.
     pub async fn keep(&self) -> Result<(), Error> {
-        self.answer(AckKind::Progress).await
+        let sent = self.acker.ack_with(AckKind::Progress).await;
+        sent.map_err(|error| Error::broker(format!("keep {}", self.delivery.subject), error))
     }
 
     /// Gives the message back: the next worker gets it at once.
     ///
     /// # Errors
-    /// As [`Task::keep`].
+    /// As [`Task::done`]: it comes again later.
     pub async fn give_back(&self) -> Result<(), Error> {
-        self.answer(AckKind::Nak(None)).await
+        self.confirmed("give back", AckKind::Nak(None)).await
     }
 
-    async fn answer(&self, kind: AckKind) -> Result<(), Error> {
-        let sent = self.acker.ack_with(kind).await;
-        sent.map_err(|error| Error::broker(format!("answer for {}", self.delivery.subject), error))
+    /// An answer that the broker has confirmed: one that is only sent is lost when the process ends with it.
+    async fn confirmed(&self, what: &str, kind: AckKind) -> Result<(), Error> {
+        let action = || format!("{what} {}", self.delivery.subject);
+        let confirmed = tokio::time::timeout(REQUEST_TIMEOUT, self.acker.double_ack_with(kind)).await;
+        confirmed.map_err(|_| Error::broker(action(), "no answer"))?.map_err(|error| Error::broker(action(), error))
     }
 }

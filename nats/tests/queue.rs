@@ -23,7 +23,7 @@ async fn publish(broker: &TestBroker, ids: &[&str]) {
     for id in ids {
         // The queue does not look inside.
         let bytes = spark_bus_schema::encode(&command(id)).into();
-        operator.store_kind(&subject::backtest(id), JobCancel::KIND, bytes, Meta::default()).await.unwrap();
+        operator.store_kind(&subject::backtest(id), JobCancel::KIND, bytes, Meta::default()).await.expect("published");
     }
 }
 
@@ -36,7 +36,7 @@ async fn take(queue: &mut Queue) -> Task {
 }
 
 async fn left(bus: &Bus) -> u64 {
-    bus.message_count(JOBS).await.unwrap()
+    bus.message_count(JOBS).await.expect("the stream is there")
 }
 
 #[tokio::test]

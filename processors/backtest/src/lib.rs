@@ -4,9 +4,12 @@ pub mod config;
 pub mod data;
 pub mod engine;
 pub mod metrics;
+pub mod report;
+pub mod store;
 pub mod sweep;
 pub mod walk;
 pub mod wiring;
+pub mod worker;
 
 pub use config::Config;
 pub use wiring::{Error, run};
