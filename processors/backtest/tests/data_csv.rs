@@ -38,7 +38,8 @@ fn recorded_klines_and_daily_shares_are_read_as_they_are() {
 
 #[test]
 fn every_usual_spelling_is_the_same_data() {
-    let want = read("open_time,open,high,low,close,volume\n1723161300000,1,2,0.5,1.5,3\n1723161360000,1,2,0.5,1.5,0\n", None).unwrap();
+    let want =
+        read("open_time,open,high,low,close,volume\n1723161300000,1,2,0.5,1.5,3\n1723161360000,1,2,0.5,1.5,0\n", None).unwrap();
     for text in [
         "1723161300000,1,2,0.5,1.5,3,1723161359999,0,5,0,0,0\n1723161360000,1,2,0.5,1.5,0,1723161419999,0,0,0,0,0\n",
         "1723161300,1,2,0.5,1.5,3\n1723161360,1,2,0.5,1.5,0",

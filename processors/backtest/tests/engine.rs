@@ -339,11 +339,14 @@ fn a_walk_chooses_on_the_training_part_and_tries_on_the_part_after_it() {
     let walked = walk::run(&settings, &grid(), split, &prices, &()).unwrap();
     let minute = |bar: i64| Timestamp::from_nanos(START + MINUTE * bar);
     let parts: Vec<_> = walked.windows.iter().map(|window| (window.train_from, window.test_from, window.test_to)).collect();
-    assert_eq!(parts, [
-        (minute(0), minute(400), minute(650)),
-        (minute(250), minute(650), minute(900)),
-        (minute(500), minute(900), minute(1_000)),
-    ]);
+    assert_eq!(
+        parts,
+        [
+            (minute(0), minute(400), minute(650)),
+            (minute(250), minute(650), minute(900)),
+            (minute(500), minute(900), minute(1_000)),
+        ]
+    );
     assert_eq!(walked.windows.iter().map(|window| window.test.bars).collect::<Vec<_>>(), [250, 250, 100]);
     // Changing what comes later changes no earlier choice.
     let mut changed: Vec<i64> = (0..1_000).map(|row| prices.closes()[row]).collect();

@@ -66,6 +66,16 @@ impl Bars {
         Self::of_span(i64::try_from(timeframe.duration().as_nanos()).expect("a day in nanoseconds fits 63 bits"))
     }
 
+    /// No bars of this length, with room for so many.
+    #[must_use]
+    pub fn with_capacity(timeframe: TimeFrame, count: usize) -> Self {
+        let mut bars = Self::new(timeframe);
+        for column in [&mut bars.open_time, &mut bars.open, &mut bars.high, &mut bars.low, &mut bars.close, &mut bars.volume] {
+            column.reserve_exact(count.min(BARS_MAX));
+        }
+        bars
+    }
+
     /// No bars of this length, ns.
     #[must_use]
     pub fn of_span(span_ns: i64) -> Self {
