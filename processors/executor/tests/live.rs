@@ -3,8 +3,12 @@
 mod support;
 
 use serde_json::json;
+use spark_bus_schema::catalogue::find;
+use spark_bus_schema::codec::decode_payload;
 use spark_bus_schema::market::Side;
 use spark_bus_schema::orders::{Evidence, OrderId, OrderState};
+use spark_bus_schema::strategies::{StrategyRegistered, StrategyStatus};
+use spark_bus_schema::{Message as _, subject};
 use spark_nats::testing::TestBroker;
 use support::sim::{BINANCE, BTCTURK, Exchange};
 use support::{Process, Wish, World, limit, market};
@@ -296,5 +300,25 @@ async fn a_takeover_in_the_middle_of_orders_sends_each_of_them_once() {
         let history = stage.world.history(order);
         assert!(submits <= 1 && fills == usize::from(history.contains("filled+")), "{submits} {fills} {history}");
     }
+    stage.end("binance").await;
+}
+
+#[tokio::test]
+async fn a_strategy_on_paper_never_reaches_a_live_exchange_and_a_live_one_does() {
+    let mut stage = Stage::binance().await;
+    let register = async |stage: &Stage, status| {
+        let entry = find(&StrategyRegistered::KIND.to_string()).unwrap();
+        let mut strategy: StrategyRegistered = decode_payload(&(entry.sample)()).unwrap();
+        (strategy.name, strategy.status) = ("manual".to_owned(), status);
+        stage.world.command(&subject::registry("manual"), &strategy).await;
+    };
+    register(&stage, StrategyStatus::Paper).await;
+    let refused = stage.order(market("a", "0.1"), OrderState::Rejected).await;
+    let step = stage.world.events[&refused].last().unwrap().steps.last().unwrap().clone();
+    assert_eq!(step.evidence, Evidence::NeverSent);
+    assert!(step.reason.unwrap().contains("strategy manual is `paper`"));
+    assert_eq!(stage.exchange.submits("binance", &refused).await, 0);
+    register(&stage, StrategyStatus::Live).await;
+    stage.order(market("b", "0.1"), OrderState::Settled).await;
     stage.end("binance").await;
 }

@@ -210,3 +210,39 @@ async fn a_burst_of_approvals_is_filled_one_event_each() {
     assert!(world.reconciliations.iter().all(|reconciliation| reconciliation.halted.is_none()));
     executor.stop().await;
 }
+
+#[tokio::test]
+async fn an_order_that_names_its_moment_meets_the_book_of_then_also_after_a_kill() {
+    let broker = TestBroker::start().await;
+    let mut world = World::new(&broker).await;
+    let stored_at = async |world: &mut World, ask: &str| {
+        world.quote(Venue::Binance, "BTCUSDT", "99", ask, "3").await;
+        let last = world.operator.last(subject::FEED, &subject::quotes(Venue::Binance, "BTCUSDT")).await.unwrap().unwrap();
+        last.stored_at
+    };
+    let mut moments = Vec::new();
+    for ask in ["100", "110", "120"] {
+        moments.push(stored_at(&mut world, ask).await);
+    }
+    let decided = async |world: &World, key: &str, moment| {
+        let mut verdict = market(key, "1").verdict();
+        verdict.intent.decided_at = Some(moment);
+        world.risk.publish(&subject::verdict(&verdict.order), &verdict, Meta::default()).await.unwrap();
+        verdict.order
+    };
+    let executor = Process::start(&broker, "executor", &quick()).await;
+    let first = decided(&world, "a", moments[1]).await;
+    world.until_state(&first, OrderState::Filled).await;
+    // Decided while nobody is there, and found by the next life in what FEED holds.
+    executor.kill().await;
+    let second = decided(&world, "b", moments[0]).await;
+    let third = decided(&world, "c", spark_nats::now()).await;
+    let executor = Process::start(&broker, "executor", &quick()).await;
+    for (order, ask) in [(&first, "110"), (&second, "100"), (&third, "120")] {
+        world.until_state(order, OrderState::Settled).await;
+        let fills: Vec<_> =
+            world.events[order].iter().flat_map(|event| &event.steps).filter_map(|step| step.fill.as_ref()).collect();
+        assert_eq!(fills.iter().map(|fill| fill.price.to_string()).collect::<Vec<_>>(), [ask]);
+    }
+    executor.stop().await;
+}
