@@ -97,6 +97,9 @@ pub enum Command {
     /// Runs one process: takes a model live in stages; or tells where it stands, and what it shall do.
     #[command(after_help = signals::ROLLOUT_HELP)]
     Rollout(RolloutArgs),
+    /// Shows Spark at work on a system of its own that is gone afterwards.
+    #[command(subcommand, after_help = signals::DEMO_HELP)]
+    Demo(signals::DemoCommand),
     /// Runs one process: a worker for backtests; or runs, lists and compares them.
     #[command(after_help = backtests::BACKTEST_HELP)]
     Backtest(BacktestArgs),

@@ -67,6 +67,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Signal(arguments) => process::run(Process::Signal, &arguments, global),
         Command::Rollout(RolloutArgs { command: Some(command), .. }) => ops::rollout::run(&command, global),
         Command::Rollout(RolloutArgs { command: None, process }) => process::run(Process::Rollout, &process, global),
+        Command::Demo(command) => ops::demo::run(&command, global),
         Command::Backtest(BacktestArgs { command: Some(command), .. }) => ops::backtest::run(&command, global),
         Command::Backtest(BacktestArgs { command: None, process }) => process::run(Process::Backtest, &process, global),
         Command::Strategy(StrategyArgs { command: Some(command), .. }) => ops::commands::strategy(&command, global),

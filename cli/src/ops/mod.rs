@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod commands;
 pub mod config;
 mod dashboards;
+pub mod demo;
 pub mod doctor;
 pub mod evidence;
 pub mod explain;

@@ -11,6 +11,8 @@ use crate::span::Span;
 
 /// Gates are never looked at more often than this, however small the scale makes the time between.
 const STEP_MIN: Duration = Duration::from_millis(100);
+/// Nobody reads more reports than this, however small the scale makes the time between.
+const REPORT_MIN: Duration = Duration::from_secs(1);
 /// A silence of the whole LEDGER that may be a busy machine.
 const UNWATCHED_MIN: Duration = Duration::from_secs(10);
 /// Samples that a gate may ask for: no more are kept.
@@ -188,6 +190,12 @@ impl Config {
     pub fn step(&self) -> Duration {
         let scaled = self.scaled(self.step).max(STEP_MIN);
         Duration::from_millis(u64::try_from(scaled.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Time between two reports without a change.
+    #[must_use]
+    pub fn report(&self) -> Duration {
+        self.scaled(self.report).max(REPORT_MIN)
     }
 
     /// Beyond this, nobody watched. However small the scale makes it, a busy machine is not taken for an absent one.

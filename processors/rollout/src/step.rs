@@ -76,7 +76,7 @@ impl Step<'_> {
         } else if self.status.phase == Phase::Running {
             self.count(elapsed_ms, gates);
         }
-        let is_due = self.at.saturating_since(self.status.told_at) >= self.config.scaled(self.config.report);
+        let is_due = self.at.saturating_since(self.status.told_at) >= self.config.report();
         if self.actions.is_empty() && is_due {
             let summary = self.progress();
             self.tell(summary, Because::ITSELF, None);
