@@ -88,7 +88,7 @@ pub enum Command {
     Notifier(ProcessArgs),
     /// Runs one process: history, smoke checks, daily and weekly reports.
     Reporter(ProcessArgs),
-    /// Runs one process: the built-in strategies; or tells one of them to start or stop.
+    /// Runs one process: the strategies; or registers, lists, promotes, starts and stops strategies.
     #[command(after_help = STRATEGY_HELP)]
     Strategy(StrategyArgs),
     /// Runs one process: scores of candles, and what became of them.
@@ -262,8 +262,9 @@ const PROCESS_HELP: &str = "Environment: NATS_URL, SPARK_NKEY_SEED_FILE or NATS_
 SPARK_METRICS_ADDR, SPARK_LOG or RUST_LOG (e.g. info,spark_feed=debug), SPARK_LOG_FORMAT=json, SPARK_<SECTION>__<KEY>.\n\
 Without `spark up` above it, a process that is asked to restart (control.restart.<name>) stops in order with exit code 85.";
 
-const STRATEGY_HELP: &str = "Examples:\n  spark strategy start sma-cross --reason \"maintenance is over\" --symbols binance.BTCUSDT\n  \
-spark strategy stop sma-cross --reason \"it buys too much\"\nWithout start or stop it runs the process, as `spark --help` says of the others.";
+const STRATEGY_HELP: &str = "Examples:\n  spark strategy create cross-1 --kind sma_cross --param fast=10 --param slow=30 --symbol BTCUSDT --timeframe 1m --cash 1000 --reason \"first try\"\n  \
+spark strategy promote cross-1 --reason \"the backtest is good\"\n  spark strategy start sma-cross --reason \"maintenance is over\" --symbols binance.BTCUSDT\n  \
+spark strategy stop sma-cross --reason \"it buys too much\"\nWithout a command it runs the process, as `spark --help` says of the others.";
 
 /// `spark up`.
 #[derive(Clone, Debug, Args)]

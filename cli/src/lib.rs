@@ -70,7 +70,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Demo(command) => ops::demo::run(&command, global),
         Command::Backtest(BacktestArgs { command: Some(command), .. }) => ops::backtest::run(&command, global),
         Command::Backtest(BacktestArgs { command: None, process }) => process::run(Process::Backtest, &process, global),
-        Command::Strategy(StrategyArgs { command: Some(command), .. }) => ops::commands::strategy(&command, global),
+        Command::Strategy(StrategyArgs { command: Some(command), .. }) => ops::strategy::run(&command, global),
         Command::Strategy(StrategyArgs { command: None, process }) => process::run(Process::Strategy, &process, global),
         Command::Auditor(arguments) => process::run(Process::Auditor, &arguments, global),
         Command::Gateway(arguments) => process::run(Process::Gateway, &arguments, global),

@@ -165,10 +165,81 @@ pub struct StrategyArgs {
 /// `spark strategy …`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StrategyCommand {
-    /// Lets a strategy trade.
+    /// Registers a strategy as a draft, or gives one that does not trade other parameters, with which it begins again.
+    #[command(after_help = CREATE_HELP)]
+    Create(StrategyCreateArgs),
+    /// Lists registered strategies.
+    #[command(after_help = "Examples:\n  spark strategy ls\n  spark strategy ls --json")]
+    Ls,
+    /// Shows one registered strategy.
+    #[command(after_help = "Example:\n  spark strategy show cross-1")]
+    Show {
+        /// Its name.
+        name: String,
+    },
+    /// One step further: draft → backtested (on a backtest of it) → paper → live (with --confirm).
+    #[command(after_help = PROMOTE_HELP)]
+    Promote(StrategyPromoteArgs),
+    /// Lets a strategy trade; a registered one that was backtested or stopped trades on paper.
     Start(StrategyTellArgs),
-    /// Refuses every new order of a strategy.
+    /// Refuses every new order of a strategy; a registered one is `stopped`.
     Stop(StrategyTellArgs),
+}
+
+const CREATE_HELP: &str = "Examples:\n  spark strategy create cross-1 --kind sma_cross --param fast=10 --param slow=30 \
+--exchange binance --symbol BTCUSDT --timeframe 1m --cash 1000 --reason \"first try\"\n  \
+spark strategy create revert-1 --kind mean_reversion --param position_max=0.003 --symbol BTCUSDT --quantity 0.001 --reason \"as in the demo\"\n  \
+spark strategy create mine --kind external --symbol BTCUSDT --reason \"a process of my own\"";
+
+const PROMOTE_HELP: &str = "Examples:\n  spark strategy promote cross-1 --reason \"the backtest is good\"\n  \
+spark strategy promote cross-1 --reason \"a week on paper\" --confirm\n\
+Exit codes: 0 done, 1 not now (no backtest, not confirmed, somebody else was quicker), 64 wrong, 69 no broker.";
+
+/// `spark strategy create`.
+#[derive(Clone, Debug, Args)]
+pub struct StrategyCreateArgs {
+    /// Its name: letters, digits, `-`, `_`.
+    pub name: String,
+    /// How it decides: mean_reversion, sma_cross, ml_fusion or external.
+    #[arg(long, value_name = "KIND")]
+    pub kind: String,
+    /// A parameter; may be repeated.
+    #[arg(long = "param", value_name = "KEY=VALUE")]
+    pub params: Vec<String>,
+    /// Where it trades: binance, btcturk or bist.
+    #[arg(long, value_name = "EXCHANGE", default_value = "binance")]
+    pub exchange: String,
+    /// What it trades.
+    #[arg(long, value_name = "SYMBOL")]
+    pub symbol: String,
+    /// Of the candles: 1s, 1m, 5m, 15m, 1h, 4h, 1d. Kinds that look at quotes have none.
+    #[arg(long, value_name = "TIME")]
+    pub timeframe: Option<String>,
+    /// Of each order, base currency.
+    #[arg(long, value_name = "AMOUNT", conflicts_with = "cash")]
+    pub quantity: Option<String>,
+    /// What it trades with, quote currency: all of it.
+    #[arg(long, value_name = "AMOUNT")]
+    pub cash: Option<String>,
+    /// Why; it is kept with the registration.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// `spark strategy promote`.
+#[derive(Clone, Debug, Args)]
+pub struct StrategyPromoteArgs {
+    /// Its name.
+    pub name: String,
+    /// The backtest that a draft is promoted on; without it the newest one that shows just this strategy.
+    #[arg(long, value_name = "ID")]
+    pub backtest: Option<String>,
+    /// Why; it is kept with the registration.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// It is meant: needed for the step to live.
+    #[arg(long)]
+    pub confirm: bool,
 }
 
 /// `spark strategy start|stop`.

@@ -1,11 +1,10 @@
-//! `spark kill`, `spark limits`, `spark strategy start|stop`, `spark resume`: straight to the LEDGER. They need the broker and
+//! `spark kill`, `spark limits`, `spark resume`: straight to the LEDGER. They need the broker and
 //! nothing else: a gateway that hangs does not keep anybody from stopping everything.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
-use spark_bus_schema::control::{HaltScope, KillSwitch, LimitsCommand, LimitsSource, ResumeCommand, StrategyCommand};
-use spark_bus_schema::orders::strategy_name;
+use spark_bus_schema::control::{HaltScope, KillSwitch, LimitsCommand, LimitsSource, ResumeCommand};
 use spark_bus_schema::risk::Limits;
 use spark_bus_schema::{Message, Venue, subject};
 use spark_nats::{Bus, Meta};
@@ -13,7 +12,7 @@ use spark_nats::{Bus, Meta};
 use super::orders::actor;
 use crate::args::Global;
 use crate::args::trading::{
-    KillArgs, LimitsCommand as LimitsArgs, LimitsSetArgs, OnOff, ResumeArgs, StrategyCommand as StrategyArgs, StrategyTellArgs,
+    KillArgs, LimitsCommand as LimitsArgs, LimitsSetArgs, OnOff, ResumeArgs,
 };
 use crate::config::Config;
 use crate::exit::{Failure, chain};
@@ -58,44 +57,6 @@ pub fn kill(arguments: &KillArgs, global: &Global) -> Result<(), Failure> {
             (false, _) => "the kill switch is off: orders may pass",
         };
         (format!("{said} (LEDGER:{sequence})"), json!({"on": on, "cancelOpen": arguments.cancel_open, "sequence": sequence}))
-    })
-}
-
-/// Starts or stops a strategy.
-///
-/// # Errors
-/// Exit 64: no name, symbol or reason that could be; 69: no broker.
-pub fn strategy(arguments: &StrategyArgs, global: &Global) -> Result<(), Failure> {
-    let (run, StrategyTellArgs { name, reason: why, symbols }) = match arguments {
-        StrategyArgs::Start(arguments) => (true, arguments),
-        StrategyArgs::Stop(arguments) => (false, arguments),
-    };
-    strategy_name(name).map_err(Failure::usage)?;
-    let reason = reason(why)?;
-    let known =
-        |symbol: &str| symbol.split_once('.').is_some_and(|(venue, rest)| venue.parse::<Venue>().is_ok() && !rest.is_empty());
-    if let Some(wrong) = symbols.iter().find(|symbol| !known(symbol)) {
-        return Err(Failure::usage(format!("--symbols {wrong}: write <exchange>.<symbol>, e.g. binance.BTCUSDT")));
-    }
-    let config = Config::load(global.config.as_deref())?;
-    system::block_on(async {
-        let bus = system::operator(global, &config).await?;
-        let on = subject::strategy(name);
-        let symbols = if symbols.is_empty() {
-            // What it was told to trade before.
-            let before = bus.last(subject::LEDGER, &on).await?.and_then(|found| found.decode::<StrategyCommand>().ok());
-            before.map(|command| command.symbols).unwrap_or_default()
-        } else {
-            symbols.clone()
-        };
-        let command = StrategyCommand { strategy: name.clone(), run, symbols, actor: actor(), reason, at: spark_nats::now() };
-        let sequence = publish(&bus, &on, &command).await?;
-        let verb = if run { "may trade" } else { "is stopped: its new orders are refused" };
-        said(
-            global,
-            &format!("strategy {name} {verb} (LEDGER:{sequence})"),
-            &json!({"strategy": name, "run": run, "sequence": sequence}),
-        )
     })
 }
 
@@ -231,14 +192,14 @@ fn tell<T: Message>(global: &Global, on: &str, command: &T, told: impl FnOnce(u6
     })
 }
 
-async fn publish<T: Message>(bus: &Bus, on: &str, command: &T) -> Result<u64, Failure> {
+pub(super) async fn publish<T: Message>(bus: &Bus, on: &str, command: &T) -> Result<u64, Failure> {
     let meta = Meta { msg_id: Some(format!("operator:{on}:{}", spark_nats::now().as_nanos())), cause: None };
     let sent = tokio::time::timeout(system::CONNECT_LIMIT, bus.publish(on, command, meta)).await;
     let sent = sent.map_err(|_| Failure::unavailable("the broker went away; nothing is certain, try again"))?;
     sent.map_err(|error| Failure::unavailable(format!("publish {on}: {}", chain(&error))))
 }
 
-fn said(global: &Global, text: &str, document: &Value) -> Result<(), Failure> {
+pub(super) fn said(global: &Global, text: &str, document: &Value) -> Result<(), Failure> {
     if global.json { output::line(&document.to_string()) } else { output::line(text) }
 }
 

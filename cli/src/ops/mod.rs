@@ -27,6 +27,7 @@ pub mod silence;
 pub mod smoke;
 pub mod status;
 mod story;
+pub mod strategy;
 mod summary;
 pub mod tail;
 pub mod topology;
