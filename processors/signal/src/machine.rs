@@ -160,7 +160,7 @@ impl Signal {
             Event::History(history) => self.history(at, &history, acts),
             Event::Request(request) => acts.push(Act::Answer(Box::new(self.answer(at, &request)))),
             Event::Rollout(changed) => state.standing.rollout(&state.model, *changed),
-            Event::CounterMove(made) => state.standing.counter_move(&made),
+            Event::CounterMove(made) => state.standing.counter_move(at, &made),
             Event::KillSwitch(switch) => state.standing.kill_switch(switch.on),
             Event::Command(command) => state.standing.command(command.run),
             Event::Intent(intent) => state.holdings.asked(&name(intent.exchange, &intent.symbol), &intent.order),

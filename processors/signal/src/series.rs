@@ -234,17 +234,27 @@ impl Series {
     /// # Errors
     /// It is neither.
     pub fn ask(&self, bar: &Bar, blend: &Blend) -> Result<Verdict, String> {
+        let begun = self.begin_of(bar.open_time);
         let mut fusion = match self.newest.map(|newest| newest.bar.open_time) {
-            Some(newest) if bar.open_time < newest => {
+            Some(newest) if begun < newest => {
                 return Err(format!("ts: {} is before the newest candle, which began at {newest}", bar.open_time));
             }
-            Some(newest) if bar.open_time == newest => self.before.clone(),
-            Some(newest) if self.is_hole(bar.open_time) => {
+            Some(newest) if begun == newest => self.before.clone(),
+            Some(newest) if self.is_hole(begun) => {
                 return Err(format!("ts: candles between {newest} and {} are not known", bar.open_time));
             }
             _ => self.fusion.clone(),
         };
         Ok(on_bar(&mut fusion, bar).blended(blend))
+    }
+
+    /// First moment of the candle that a moment belongs to. Where the session sets it, whoever asks has to know it.
+    fn begin_of(&self, at: Timestamp) -> Timestamp {
+        if self.venue_closes() {
+            return at;
+        }
+        let length = i64::try_from(self.timeframe.duration().as_nanos()).unwrap_or(i64::MAX);
+        Timestamp::from_nanos(at.as_nanos().div_euclid(length) * length)
     }
 
     /// Close of the newest candle.

@@ -42,7 +42,8 @@ pub struct Place<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     rollout: Option<Rollout>,
-    moves: BTreeMap<CounterMoveKind, bool>,
+    /// The latest of each kind, and when it was stored.
+    moves: BTreeMap<CounterMoveKind, (bool, Timestamp)>,
     is_killed: bool,
     is_stopped: bool,
 }
@@ -57,8 +58,8 @@ impl Standing {
     }
 
     /// The guardrail does or takes back a counter-move.
-    pub fn counter_move(&mut self, made: &CounterMove) {
-        self.moves.insert(made.kind, made.on);
+    pub fn counter_move(&mut self, at: Timestamp, made: &CounterMove) {
+        self.moves.insert(made.kind, (made.on, at));
     }
 
     /// The kill switch.
@@ -72,7 +73,7 @@ impl Standing {
     }
 
     fn is_on(&self, kind: CounterMoveKind) -> bool {
-        self.moves.get(&kind).copied().unwrap_or(false)
+        self.moves.get(&kind).is_some_and(|(on, _)| *on)
     }
 
     /// Whether nothing is scored.
@@ -94,13 +95,20 @@ impl Standing {
         if self.is_on(CounterMoveKind::ConfidenceFloor) {
             blend.floor = blend.floor.max(FLOOR_RAISED);
         }
-        let is_held = self
-            .live(model.id())
-            .is_some_and(|rollout| rollout.stage != Stage::Off && at.saturating_since(rollout.stage_since) < WEIGHTS_HELD);
-        if self.is_on(CounterMoveKind::PinWeights) && !is_held {
+        if self.is_on(CounterMoveKind::PinWeights) && !self.are_weights_held(model.id(), at) {
             blend.weights = Parts::each(1.0 / 3.0);
         }
         blend
+    }
+
+    /// Whether pinning the weights has to wait: a stage began before that, and less than [`WEIGHTS_HELD`] ago. Weights that
+    /// were pinned when the stage began stay so: letting go of them would change them as well.
+    fn are_weights_held(&self, own: &ModelId, at: Timestamp) -> bool {
+        let pinned_at = self.moves.get(&CounterMoveKind::PinWeights).map_or(Timestamp::ZERO, |(_, at)| *at);
+        self.live(own).is_some_and(|rollout| {
+            let is_young = at.saturating_since(rollout.stage_since) < WEIGHTS_HELD;
+            rollout.stage != Stage::Off && is_young && pinned_at >= rollout.stage_since
+        })
     }
 
     /// Whether the rollout gives the symbol to the model.

@@ -102,7 +102,7 @@ struct Host<'a> {
 impl<'a> Host<'a> {
     /// Goes on from the checkpoint, where there is one of this model and the streams still hold its place.
     async fn begin(service: &'a Service, mut signal: Signal, checkpoint: Checkpoint) -> Result<Self, Error> {
-        let mut cursors = BTreeMap::new();
+        let (mut cursors, mut is_other_model) = (BTreeMap::new(), false);
         if let Some(saved) = checkpoint.load().map_err(Error::Bus)? {
             let place = saved.cursors.get(LEDGER).copied();
             let is_ledger = match place {
@@ -117,6 +117,7 @@ impl<'a> Host<'a> {
             } else {
                 tracing::info!("another model than before: its indicators are made from the candles, old ones are not scored");
                 signal = signal.silent_until(now());
+                is_other_model = true;
             }
         }
         if let Some(cursor) = cursors.get(FEED).copied()
@@ -125,7 +126,7 @@ impl<'a> Host<'a> {
             // Candles are kept for hours: after a longer stop the rule about holes applies.
             cursors.remove(FEED);
         }
-        Ok(Self {
+        let mut host = Self {
             service,
             signal,
             writers: Writers::new(service.bus.clone(), service.name),
@@ -136,7 +137,12 @@ impl<'a> Host<'a> {
             saved_at: Instant::now(),
             changed: false,
             is_between_batches: true,
-        })
+        };
+        if is_other_model {
+            // From when on it scores is settled here, whatever crashes next.
+            host.save()?;
+        }
+        Ok(host)
     }
 
     fn reader(&self, stream: &'static str, subjects: &[&str]) -> Follower {

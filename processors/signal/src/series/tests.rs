@@ -7,7 +7,7 @@ use crate::calibration::OUTCOMES;
 const QUARTER: i64 = 900;
 
 fn at(n: i64) -> Timestamp {
-    Timestamp::from_nanos((1_700_000_100 + n * QUARTER) * 1_000_000_000)
+    Timestamp::from_nanos((1_699_999_200 + n * QUARTER) * 1_000_000_000)
 }
 
 fn close(n: i64) -> f64 {
@@ -168,6 +168,8 @@ fn asking_changes_nothing_and_equals_what_comes() {
     let before = world.series.clone();
     let next = world.series.ask(&bar(60), &blend).unwrap();
     let newest = world.series.ask(&bar(59), &blend).unwrap();
+    let within = Bar { open_time: at(60) + std::time::Duration::from_secs(77), ..bar(60) };
+    assert_eq!(world.series.ask(&within, &blend), Ok(next), "a moment of it will do");
     assert!(world.series.ask(&bar(58), &blend).unwrap_err().contains("is before the newest candle"));
     assert!(world.series.ask(&bar(62), &blend).unwrap_err().contains("are not known"));
     assert_eq!(world.series, before);

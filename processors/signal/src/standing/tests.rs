@@ -30,7 +30,7 @@ fn standing(stage: Stage, phase: Phase) -> Standing {
 }
 
 fn done(standing: &mut Standing, kind: CounterMoveKind, on: bool) {
-    standing.counter_move(&CounterMove { kind, on, ..sample() });
+    standing.counter_move(at(10), &CounterMove { kind, on, ..sample() });
 }
 
 fn sure() -> Verdict {
@@ -118,6 +118,9 @@ fn weights_are_pinned_but_not_within_the_first_day_of_a_stage() {
     standing.rollout(model.id(), changed(model.id().clone(), Stage::Tenth, Phase::Running));
     assert_eq!(standing.blend(&model, at(23)).weights, model.weights());
     assert_eq!(standing.blend(&model, at(24)).weights, Parts::each(1.0 / 3.0));
+    let next = RolloutChanged { stage_since: at(40), ..changed(model.id().clone(), Stage::Half, Phase::Running) };
+    standing.rollout(model.id(), next);
+    assert_eq!(standing.blend(&model, at(41)).weights, Parts::each(1.0 / 3.0), "they were pinned when it began");
 }
 
 #[test]
