@@ -5,10 +5,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use spark_bus_schema::session::Day;
 use spark_exchange_sim::{
     DEMO_BINANCE_KEY, DEMO_BINANCE_SECRET, DEMO_BINANCE_TRADE_KEY, DEMO_BINANCE_TRADE_SECRET, DEMO_BIST_TOKEN, DEMO_BTCTURK_KEY,
     DEMO_BTCTURK_SECRET, DEMO_BTCTURK_TRADE_KEY, DEMO_BTCTURK_TRADE_SECRET,
 };
+use spark_feed::bist::config::CalendarKind;
 
 use super::plan::Plan;
 use crate::config::Config;
@@ -65,8 +67,8 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
         | Process::Risk
         | Process::Strategy
         | Process::Signal
-        | Process::Rollout
-        | Process::Backtest => Vec::new(),
+        | Process::Rollout => Vec::new(),
+        Process::Backtest => backtest(plan, config),
         Process::Notifier => address(plan, config, "notifier", "external_url"),
         Process::Reporter => address(plan, config, "reporter", "gateway_url"),
         Process::Gateway => gateway(plan, config),
@@ -94,7 +96,7 @@ fn feed(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     }
     // Unless somebody has a vendor of their own: the simulated one, open around the clock and asked often, so that the demo shows a
     // session at any hour. Its key goes under a name of its own.
-    if let Some(port) = plan.ports.simulator.get(3).filter(|_| !config.is_given(&["feed", "bist", "base_url"])) {
+    if let Some(port) = simulated_shares(plan, config) {
         for (key, value) in [
             ("BASE_URL", format!("http://127.0.0.1:{port}")),
             ("API_KEY_ENV", "SPARK_DEMO_BIST_KEY".to_owned()),
@@ -122,11 +124,7 @@ fn candles(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     if !plan.live {
         let rest =
             simulated(plan).map(|(name, address)| (format!("SPARK_CANDLES__{name}__REST_URL"), format!("http://{address}")));
-        let mut settings: Vec<(String, String)> = rest.collect();
-        if !config.is_given(&["candles", "bist_always_open"]) {
-            settings.push(("SPARK_CANDLES__BIST_ALWAYS_OPEN".to_owned(), "true".to_owned()));
-        }
-        return settings;
+        return rest.chain(sessions(plan, config, "candles")).collect();
     }
     let rest = REAL_ENDPOINTS.map(|(variable, section, _, rest)| (variable, section, "rest_url", rest));
     let graph = ("BTCTURK", "btcturk", "graph_url", "https://graph-api.btcturk.com");
@@ -135,7 +133,17 @@ fn candles(plan: &Plan, config: &Config) -> Vec<(String, String)> {
         .map(|(variable, _, key, address)| {
             (format!("SPARK_CANDLES__{variable}__{}", key.to_ascii_uppercase()), address.to_owned())
         })
+        .chain(sessions(plan, config, "candles"))
         .collect()
+}
+
+/// The past of the demo is the simulated exchanges'.
+fn backtest(plan: &Plan, config: &Config) -> Vec<(String, String)> {
+    if plan.live {
+        return Vec::new();
+    }
+    let open = simulated(plan).filter(|(variable, _)| !config.is_given(&["backtest", &format!("{}_url", variable.to_ascii_lowercase())]));
+    open.map(|(variable, address)| (format!("SPARK_BACKTEST__{variable}_URL"), format!("http://{address}"))).collect()
 }
 
 fn portfolio(plan: &Plan, config: &Config) -> Vec<(String, String)> {
@@ -190,6 +198,27 @@ fn address(plan: &Plan, config: &Config, section: &str, key: &str) -> Vec<(Strin
     vec![(format!("SPARK_{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase()), plan.address())]
 }
 
+/// When Borsa Istanbul is open, as the feed has it, for those who count its sessions as well.
+fn sessions(plan: &Plan, config: &Config, section: &str) -> Vec<(String, String)> {
+    let shares = &config.feed.bist;
+    let demo = simulated_shares(plan, config).is_some() && !config.is_given(&["feed", "bist", "calendar"]);
+    let always = demo || shares.calendar == CalendarKind::Always;
+    let days = |days: &[Day]| (!days.is_empty()).then(|| list(&days.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    let values = [
+        ("bist_always_open", Some(always.to_string())),
+        ("bist_holidays", days(&shares.holidays)),
+        ("bist_half_days", days(&shares.half_days)),
+    ];
+    let told = values.into_iter().filter(|(key, _)| !config.is_given(&[section, key]));
+    let variable = |key: &str| format!("SPARK_{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase());
+    told.filter_map(|(key, value)| Some((variable(key), value?))).collect()
+}
+
+/// The port of the simulated vendor of share prices, unless somebody has a vendor of their own.
+fn simulated_shares(plan: &Plan, config: &Config) -> Option<u16> {
+    plan.ports.simulator.get(3).copied().filter(|_| !plan.live && !config.is_given(&["feed", "bist", "base_url"]))
+}
+
 fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     let mut settings = vec![
         ("SPARK_GATEWAY__LISTEN".to_owned(), plan.ports.gateway.to_string()),
@@ -207,6 +236,7 @@ fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {
         let receivers: Vec<&str> = config.notifier.receiver.iter().map(|receiver| receiver.name.as_str()).collect();
         settings.push(("SPARK_GATEWAY__RECEIVERS".to_owned(), list(&receivers)));
     }
+    settings.extend(sessions(plan, config, "gateway"));
     if let Some(token) = &plan.operator_token {
         settings.push(("SPARK_GATEWAY__OPERATOR_TOKEN_FILE".to_owned(), token.display().to_string()));
     }
@@ -315,7 +345,8 @@ mod tests {
         assert!(demo.candles.bist_always_open);
         assert_eq!((demo.candles.btcturk.rest_url.as_str(), demo.candles.btcturk.graph_url), ("http://127.0.0.1:5002", None));
         assert_eq!(demo.feed.bist.base_url.as_deref(), Some("http://127.0.0.1:5004"));
-        assert_eq!((demo.feed.bist.calendar, demo.exchange_sim.bist.port()), (spark_feed::bist::config::CalendarKind::Always, 5004));
+        assert_eq!((demo.feed.bist.calendar, demo.exchange_sim.bist.port()), (CalendarKind::Always, 5004));
+        assert!(demo.candles.bist_always_open && demo.gateway.bist_always_open == Some(true));
         assert_eq!(demo.portfolio.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
         assert_eq!((demo.portfolio.binance.poll_interval_ms, demo.portfolio.btcturk.poll_interval_ms), (5_000, 5_000));
         assert_eq!(
@@ -346,6 +377,15 @@ mod tests {
         assert_eq!(replay.exchange_sim.replay.files, [PathBuf::from("/tmp/a \"b\".gz"), "/tmp/c.gz".into()]);
         assert_eq!(replay.exchange_sim.admin.port(), 5003);
         assert_eq!(replay.portfolio.binance.api_key_env.as_deref(), Some("SPARK_DEMO_BINANCE_KEY"));
+        let closed = read(
+            &plan(false, &[]),
+            &[("SPARK_FEED__BIST__CALENDAR", "exchange"), ("SPARK_FEED__BIST__HOLIDAYS", "[\"2028-02-28\"]")],
+        );
+        assert_eq!((closed.candles.bist_always_open, closed.gateway.bist_always_open), (false, Some(false)));
+        assert_eq!(
+            (&closed.candles.bist_holidays, &closed.gateway.bist_holidays),
+            (&closed.feed.bist.holidays, &closed.feed.bist.holidays)
+        );
         let live = read(&plan(true, &[]), &[]);
         assert_eq!(live.feed, spark_feed::Config::live());
         assert_eq!(live.candles.binance.rest_url, "https://api.binance.com");

@@ -4,7 +4,7 @@
 
 mod harness;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use harness::{Feed, LIMIT, read, status_until};
 use spark_bus_schema::candles::MarketSnapshot;
@@ -35,11 +35,11 @@ fn key_file(name: &str, key: &str) -> PathBuf {
     path
 }
 
-fn config(sim: &Sim, key: &PathBuf, change: impl Fn(&mut BistConfig)) -> Config {
+fn config(sim: &Sim, key: &Path, change: impl Fn(&mut BistConfig)) -> Config {
     let off = |defaults: VenueConfig| VenueConfig { enabled: false, ..defaults };
     let mut bist = BistConfig {
         base_url: Some(format!("http://{}", sim.bist_addr)),
-        api_key_file: Some(key.clone()),
+        api_key_file: Some(key.to_owned()),
         symbols: ["THYAO.IS", "BIST:AKBNK", "GARAN"].map(str::to_owned).to_vec(),
         calendar: CalendarKind::Always,
         poll_interval_ms: 100,

@@ -29,7 +29,7 @@ fn config(exchange: &Exchange) -> Config {
         rest_per_minute: Some(100_000),
         ..VenueConfig::default()
     };
-    Config { binance, btcturk: VenueConfig { enabled: false, ..VenueConfig::btcturk() } }
+    Config { binance, btcturk: VenueConfig { enabled: false, ..VenueConfig::btcturk() }, ..Config::default() }
 }
 
 async fn ticks_until(bus: &Bus, last: u64) -> Vec<Trade> {
@@ -282,7 +282,7 @@ async fn btcturk_trades_come_once_in_order_over_a_cut_and_its_book_is_mended() {
         reconnect_pause_ms_max: 100,
         ..VenueConfig::btcturk()
     };
-    let config = Config { binance: VenueConfig { enabled: false, ..VenueConfig::default() }, btcturk };
+    let config = Config { binance: VenueConfig { enabled: false, ..VenueConfig::default() }, btcturk, ..Config::default() };
     (1..=5).for_each(|id| exchange.happen(id));
     let feed = Feed::start(&broker, config).await;
     let bus = broker.bus("operator").await;

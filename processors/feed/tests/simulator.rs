@@ -135,7 +135,7 @@ async fn binances_market_arrives_whole_over_skipped_frames_a_cut_and_a_freeze() 
     let (broker, sim) = (TestBroker::start().await, simulator().await);
     let binance = venue(sim.binance_addr, VenueConfig::default());
     let symbols = binance.symbols.clone();
-    let feed = Feed::start(&broker, Config { binance, btcturk: off(VenueConfig::btcturk()) }).await;
+    let feed = Feed::start(&broker, Config { binance, btcturk: off(VenueConfig::btcturk()), ..Config::default() }).await;
     let bus = broker.bus("operator").await;
     for symbol in &symbols {
         trades(&bus, Venue::Binance, symbol, |trades| trades.len() >= BEFORE).await;
