@@ -101,6 +101,14 @@ pub fn limits(command: Option<&LimitsArgs>, global: &Global) -> Result<(), Failu
     }
 }
 
+/// The limits in force: the last ones told, or the built-in ones.
+///
+/// # Errors
+/// Exit 69: no broker.
+pub async fn limits_in_force(bus: &Bus) -> Result<Limits, Failure> {
+    Ok(in_force(bus).await?.map(|(_, command)| command.limits).unwrap_or_default())
+}
+
 /// The last word about limits and its sequence.
 async fn in_force(bus: &Bus) -> Result<Option<(u64, LimitsCommand)>, Failure> {
     let Some(found) = bus.last(subject::LEDGER, subject::LIMITS).await? else { return Ok(None) };
