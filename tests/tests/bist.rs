@@ -99,7 +99,7 @@ async fn outside_the_session_nothing_is_stale_and_a_delayed_vendor_is_marked() {
     let today = Day::of(spark_nats::now());
     let days: Vec<String> = (-1..=1).map(|days| format!("{:?}", today.plus(days).to_string())).collect();
     let bist = format!(
-        "[feed.bist]\ncalendar = \"exchange\"\nholidays = [{}]\ndelay_minutes = 15\npause_ms_max = 1000\n",
+        "[feed.bist]\ncalendar = \"exchange\"\nholidays = [{}]\ndelay_minutes = 15\nclosed_poll_interval_ms = 1000\npause_ms_max = 1000\n",
         days.join(", ")
     );
     let system = start(&with_rules(&rules, &bist)).await;
