@@ -2,6 +2,8 @@
 //! `-- --killed` for a system that has stopped, `PREVIEW_LISTEN=127.0.0.1:N` for another port. With `SPARK_OPERATOR_TOKEN` commands
 //! are taken, and answered as if they were stored: `amtool` can be tried on it.
 
+#[path = "preview/models.rs"]
+mod models;
 #[path = "preview/trading.rs"]
 mod trading;
 
@@ -16,7 +18,7 @@ use spark_bus_schema::telemetry::{FeedState, FeedStatus, Heartbeat, ProcessState
 use spark_bus_schema::{Fixed, Timestamp, Venue};
 use spark_gateway::app::App;
 use spark_gateway::event::Event;
-use spark_gateway::{Config, OperatorToken, http, stream};
+use spark_gateway::{Config, Files, OperatorToken, http, stream};
 use tokio_util::sync::CancellationToken;
 
 const MARKETS: [(Venue, &str, f64); 8] = [
@@ -47,6 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let app = Arc::new(app);
     app.view_mut().set_connected(true);
+    app.read_with(Files { backtest: Some(Arc::new(models::details)), ..Files::default() });
     app.view_mut().set_parked_count(3);
     let stop = CancellationToken::new();
     let begun = spark_nats::now();
@@ -61,6 +64,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut orders = trading::Preview::new(killed);
     let earlier = (0..40).flat_map(|step| orders.step(now - Duration::from_secs(80 - 2 * step)));
     feed(&app, now, earlier.collect());
+    for (at, events) in models::past(now) {
+        feed(&app, at, events);
+    }
     app.view_mut().trading.set_complete();
     let mut beats = tokio::time::interval(Duration::from_millis(250));
     for beat in 0_u64.. {
@@ -73,6 +79,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             events.extend(["feed", "portfolio", "guardrail", "exchange-sim"].map(|name| heartbeat(name, begun, now)));
             events.extend([Venue::Binance, Venue::Btcturk].map(|venue| feed_status(venue, now)));
             events.extend(orders.step(now));
+            events.extend(models::now(beat, now));
         }
         feed(&app, now, events);
     }

@@ -10,10 +10,14 @@ import * as charts from './charts.js';
 import * as system from './system.js';
 import * as orders from './orders.js';
 import * as guard from './guard.js';
+import * as rollout from './rollout.js';
+import * as backtests from './backtests.js';
+import * as bist from './bist.js';
+import * as operator from './operator.js';
 
 const RECENT_MAX = 200;
 
-const state = { system: null, portfolio: null, prices: new Map(), alerts: { active: [], recent: [] }, windows: null, orders: { rows: [], openCount: null }, positions: null, guard: null };
+const state = { system: null, portfolio: null, prices: new Map(), alerts: { active: [], recent: [] }, windows: null, orders: { rows: [], openCount: null }, positions: null, guard: null, signals: null };
 /** The gateway's clock minus this machine's, ms: ages do not depend on the browser's clock. */
 let clockOffset = 0;
 let connected = false;
@@ -31,6 +35,11 @@ const draw = {
   orders: () => orders.draw(state.orders, () => mark('orders')),
   positions: () => orders.drawPositions(state.positions),
   guard: () => guard.draw(state.guard, now()),
+  signals() {
+    rollout.draw(state.signals, now());
+    backtests.draw(state.signals);
+    bist.draw(state.signals, now());
+  },
 };
 
 function mark(...parts) {
@@ -51,7 +60,8 @@ const take = {
     state.orders = { rows: data.orders.orders, openCount: data.orders.openCount };
     state.positions = data.positions;
     state.guard = data.guard;
-    mark('portfolio', 'prices', 'alerts', 'head', 'orders', 'positions', 'guard');
+    state.signals = data.signals;
+    mark('portfolio', 'prices', 'alerts', 'head', 'orders', 'positions', 'guard', 'signals');
     charts.reload();
     if (data.windows) take.windows(data.windows);
   },
@@ -82,6 +92,7 @@ const take = {
   },
   position(data) { state.positions = data; mark('positions'); },
   guard(data) { state.guard = data; mark('guard'); },
+  signals(data) { state.signals = data; mark('signals'); },
   kill_switch: (data) => take.guard(data),
   windows(data) { charts.add(data); },
   processes(data) {
@@ -136,6 +147,7 @@ follow(
   (now) => { if (now !== connected) { connected = now; mark('head'); } },
 );
 // Ages grow by themselves. While the connection is lost the picture stands still, with its age in the bar.
-setInterval(() => mark('head', ...(connected && state.system ? ['prices', 'alerts', 'portfolio', 'guard'] : [])), 1000);
+setInterval(() => mark('head', ...(connected && state.system ? ['prices', 'alerts', 'portfolio', 'guard', 'signals'] : [])), 1000);
 charts.start(now);
+operator.start();
 guard.start(() => state.guard?.killSwitch?.on ?? false);

@@ -7,7 +7,7 @@ const COLORS = 6;
 // A threshold within this many times the highest value is drawn at its true height.
 const NEAR = 4;
 
-function s(tag, attributes, ...children) {
+export function s(tag, attributes, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
@@ -37,7 +37,7 @@ export class Chart {
     new ResizeObserver(() => this.draw()).observe(this.svg);
   }
 
-  /** `{label, from, to, unit, warning, critical, series: [{name, points: [[ms, value|null]…]}]}` */
+  /** `{label, from, to, unit, warning, critical, fit, series: [{name, points: [[ms, value|null]…]}]}`; with `fit` the scale begins near the lowest value, else at 0. */
   set(data) { this.data = data; this.draw(); }
 
   hover(x) { this.pointer = x; this.draw(); }
@@ -72,7 +72,9 @@ export class Chart {
     // A threshold that values come near is at its true height; a far one would press them flat.
     let most = high * 1.15 || warning || 1;
     for (const [limit] of given) if (limit <= high * NEAR) most = Math.max(most, limit * 1.12);
-    const ticks = steps(most, 5);
+    const base = this.data.fit && values.length ? values.reduce((a, b) => Math.min(a, b), high) : 0;
+    const ticks = base ? between(base, Math.max(high, base * 1.001), 5) : steps(most, 5);
+    const least = ticks[0];
     most = ticks.at(-1);
     const named = ticks.map((tick) => [tick, this.format(tick, unit)]);
     const far = given.filter(([limit]) => limit > most);
@@ -81,7 +83,7 @@ export class Chart {
     const bottom = this.height - 1.5 * rem();
     const left = Math.max(...named.map(([, name]) => name.length)) * 0.46 * rem() + 0.9 * rem();
     const right = this.width - 0.8 * rem();
-    const y = (value) => bottom - (value / most) * (bottom - top);
+    const y = (value) => bottom - ((value - least) / (most - least)) * (bottom - top);
     const limits = given.map(([limit, kind, word]) => {
       const above = far.findIndex(([other]) => other === limit);
       const text = `${word} ${this.format(limit, unit)}`;
@@ -156,15 +158,28 @@ function nearest(points, at) {
   return points.reduce((best, point) => (!best || Math.abs(point[0] - at) < Math.abs(best[0] - at) ? point : best), null);
 }
 
+/** A round step of at least `raw`. */
+function round(raw) {
+  const power = 10 ** Math.floor(Math.log10(raw));
+  return [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((step) => step >= raw);
+}
+
+/** Round steps from at most `low` to at least `high`. */
+function between(low, high, wanted) {
+  const step = round((high - low) / wanted);
+  const first = Math.floor(low / step);
+  return Array.from({ length: Math.ceil(high / step - 1e-9) - first + 1 }, (_, index) => (first + index) * step);
+}
+
 /** Round steps from 0 to at least `top`. */
 function steps(top, wanted) {
-  const raw = top / wanted;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((step) => step >= raw);
+  const step = round(top / wanted);
   return Array.from({ length: Math.ceil(top / step - 1e-9) + 1 }, (_, index) => index * step);
 }
 
 function time(ms, span) {
+  if (span > 300 * 86400000) return new Date(ms).toLocaleDateString('en-GB', { month: 'short', year: 'numeric' });
+  if (span > 3 * 86400000) return new Date(ms).toLocaleDateString('en-GB', { day: '2-digit', month: 'short' });
   const options = { hour: '2-digit', minute: '2-digit', ...(span < 600000 ? { second: '2-digit' } : {}) };
   return new Date(ms).toLocaleTimeString('en-GB', options);
 }

@@ -2,11 +2,10 @@
 
 import { $, h, text } from './dom.js';
 import * as format from './format.js';
+import { NO_TOKEN, WRONG_TOKEN, operator, problemText } from './operator.js';
 
 const ACTIONS_SHOWN = 22;
 const NAMES = { positions: 'positions', open_orders: 'open orders', average_price: 'average price', profit_and_loss: 'profit and loss' };
-/** The operator's token, for as long as the page is open. It is kept nowhere else. */
-let token = '';
 let drawn = '';
 
 export function draw(guard, now) {
@@ -87,7 +86,7 @@ export function start(isOn) {
     text($('kill-go'), turnOn ? 'Switch on' : 'Switch off');
     $('kill-go').className = turnOn ? 'button danger' : 'button';
     $('kill-cancel-row').hidden = !turnOn;
-    $('kill-token-row').hidden = token !== '';
+    $('kill-token-row').hidden = operator.token !== '';
     $('kill-reason').value = '';
     say('');
     dialog.showModal();
@@ -96,9 +95,9 @@ export function start(isOn) {
   $('kill-no').addEventListener('click', () => dialog.close());
   const go = async () => {
     const reason = $('kill-reason').value.trim();
-    const offered = token || $('kill-token').value.trim();
+    const offered = operator.token || $('kill-token').value.trim();
     if (!reason) { say('Say why: it is kept with the command.'); $('kill-reason').focus(); return; }
-    if (!offered) { say('The operator\'s token is needed. `spark up` keeps it in <data>/keys/operator.token.'); $('kill-token').focus(); return; }
+    if (!offered) { say(NO_TOKEN); $('kill-token').focus(); return; }
     $('kill-go').disabled = true;
     try {
       const answer = await fetch('/api/exec/kill-switch', {
@@ -107,19 +106,19 @@ export function start(isOn) {
         body: JSON.stringify({ on: turnOn, cancelOpen: turnOn && $('kill-cancel').checked, reason }),
       });
       if (answer.ok) {
-        token = offered;
+        operator.token = offered;
         $('kill-token').value = '';
         dialog.close();
         return;
       }
       const problem = await answer.json().catch(() => ({}));
       if (answer.status === 401) {
-        token = '';
+        operator.token = '';
         $('kill-token-row').hidden = false;
-        say('This is not the operator\'s token. `spark up` keeps it in <data>/keys/operator.token.');
+        say(WRONG_TOKEN);
         return;
       }
-      say([problem.title ?? `answer ${answer.status}`, problem.detail, problem.fix].filter(Boolean).join('. '));
+      say(problemText(answer.status, problem));
     } catch {
       say('The gateway does not answer. From a shell: spark kill on --reason …');
     } finally {

@@ -3,7 +3,7 @@
 const SILENT_MS = 5000; // The gateway speaks once a second.
 const RETRY_MS = [500, 1000, 2000, 5000];
 
-const EVENTS = ['snapshot', 'resync', 'prices', 'portfolio', 'alert', 'alerts', 'windows', 'processes', 'order', 'position', 'guard', 'kill_switch'];
+const EVENTS = ['snapshot', 'resync', 'prices', 'portfolio', 'alert', 'alerts', 'windows', 'processes', 'order', 'position', 'guard', 'kill_switch', 'signals'];
 
 /** Calls `on(event, data)` for each event and `link(connected)` when the connection comes or goes. */
 export function follow(on, link) {

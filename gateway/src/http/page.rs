@@ -38,6 +38,11 @@ pub(super) static FILES: &[File] = &[
     file!("/system.js", SCRIPT, "system.js"),
     file!("/orders.js", SCRIPT, "orders.js"),
     file!("/guard.js", SCRIPT, "guard.js"),
+    file!("/operator.js", SCRIPT, "operator.js"),
+    file!("/rollout.js", SCRIPT, "rollout.js"),
+    file!("/shapes.js", SCRIPT, "shapes.js"),
+    file!("/backtests.js", SCRIPT, "backtests.js"),
+    file!("/bist.js", SCRIPT, "bist.js"),
 ];
 
 /// A file. Browsers ask again each time: a new build shows at once, and from this machine it costs nothing.
