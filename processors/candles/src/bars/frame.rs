@@ -13,7 +13,7 @@ use super::interval;
 use super::piece::{Piece, Scales, Sum, decimal, power};
 
 /// Closed intervals of each length that a late trade, or the exchange's own candle, can still correct.
-pub const KEPT: usize = 32;
+pub const KEPT: usize = 16;
 /// Flat candles told in a row; after that nothing is told of the symbol until it trades again.
 pub const FLATS_MAX: u32 = 120;
 

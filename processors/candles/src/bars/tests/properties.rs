@@ -72,7 +72,7 @@ proptest! {
         trades in some_trades(60).prop_map(|trades| {
             // Within what is kept of each length.
             trades.into_iter().enumerate().map(|(index, mut trade)| {
-                trade.occurred_at = at((index as i64 * 97) % 30_000);
+                trade.occurred_at = at((index as i64 * 97) % 14_000);
                 trade
             }).collect::<Vec<_>>()
         }),

@@ -108,3 +108,37 @@ fn intervals_and_prices_are_those_of_the_exchanges_recorded_klines() {
     }
     assert_eq!(rows_seen, 61 + 48 + 1_468 + 540);
 }
+
+/// `cargo test --release -p spark-candles --lib -- --ignored --nocapture throughput`
+#[test]
+#[ignore = "a measurement"]
+fn throughput() {
+    const ROUNDS: u64 = 200;
+    let trades = recording();
+    for (name, rows) in [("batches of 1", 1), ("batches of 100", 100), ("batches of 10000", 10_000)] {
+        let parts: Vec<TickBatch> = trades.chunks(rows).map(|part| batch(Venue::Binance, part)).collect();
+        let mut bars = Bars::new(&BarsConfig::default());
+        let mut told = Vec::new();
+        let (mut spent, mut count) = (Duration::ZERO, 0);
+        for round in 0..ROUNDS {
+            // Every round is ten minutes later, and its ids go on.
+            let mut parts = parts.clone();
+            for part in &mut parts {
+                part.trade_id.iter_mut().for_each(|id| *id += round * 19_904);
+                let later = Duration::from_secs(660 * round);
+                part.occurred_at.iter_mut().for_each(|at| *at = *at + later);
+            }
+            let began = std::time::Instant::now();
+            for part in &parts {
+                let stored = part.occurred_at[part.len() - 1];
+                bars.apply(stored, part, &mut told);
+            }
+            spent += began.elapsed();
+            count += 19_904;
+            assert!(told.len() >= 10, "{round}");
+            told.clear();
+        }
+        let ns = spent.as_nanos() / count;
+        println!("{name}: {ns} ns a tick over {count} ticks in six lengths");
+    }
+}
