@@ -28,6 +28,9 @@ const UNLIMITED: Fixed = Fixed { mantissa: i64::MAX, scale: 0 };
 /// Profits before this say nothing about a fall of 24 hours (whose cells are five minutes long).
 const PROFITS_KEPT: Duration = Duration::from_secs(25 * 3_600);
 
+/// Orders after which the desk forgets what was taken of old quotes.
+const FORGET_EVERY: u64 = 16;
+
 /// Where orders go, and what came of them.
 pub(super) struct Floor<'a> {
     settings: &'a Settings,
@@ -37,6 +40,8 @@ pub(super) struct Floor<'a> {
     terms: Arc<Terms>,
     /// Of the quote that the desk knows.
     levels: (u64, u64),
+    /// Sent to the desk.
+    orders: u64,
     rate: Rate,
     /// Profits of the last day.
     profits: Curve,
@@ -106,6 +111,7 @@ impl<'a> Floor<'a> {
             desk,
             terms: Arc::new(terms),
             levels: (0, 0),
+            orders: 0,
             rate: Rate::default(),
             profits: Curve::default(),
             tops: Vec::new(),
@@ -273,7 +279,11 @@ impl<'a> Floor<'a> {
             self.levels = (bid_level, ask_level);
         }
         market.row(symbol, &quote, meeting.at);
-        market.message(symbol);
+        // A message is what lets the market forget: one that nobody needs to look back at may wait for others.
+        self.orders += 1;
+        if self.orders % FORGET_EVERY == 0 {
+            market.message(symbol);
+        }
         let terms = Arc::make_mut(&mut self.terms);
         (terms.side, terms.quantity, terms.decided_at) = (side, quantity, meeting.decided_at);
         let report = self.desk.submit(&self.terms, meeting.at);

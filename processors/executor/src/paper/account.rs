@@ -120,10 +120,17 @@ impl Account {
     /// Moves what a trade moves; none on overflow, and nothing has changed.
     #[must_use]
     pub fn fill(&mut self, instrument: &Instrument, side: Side, fill: &Fill) -> Option<()> {
-        let mut totals = self.totals.clone();
-        move_fill(&mut totals, instrument, side, fill)?;
-        self.totals = totals;
-        Some(())
+        let before = [&instrument.base, &instrument.quote, &fill.fee_asset].map(|asset| (asset, self.totals.get(asset).copied()));
+        if move_fill(&mut self.totals, instrument, side, fill).is_some() {
+            return Some(());
+        }
+        for (asset, total) in before {
+            match total {
+                Some(total) => _ = self.totals.insert(asset.clone(), total),
+                None => _ = self.totals.remove(asset),
+            }
+        }
+        None
     }
 }
 

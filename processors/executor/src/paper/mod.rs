@@ -38,7 +38,7 @@ pub struct Desk {
     resting: HashMap<String, Resting>,
     /// Where each resting order rests.
     symbols: HashMap<OrderId, String>,
-    instruments: HashMap<String, Instrument>,
+    instruments: HashMap<String, Arc<Instrument>>,
     positions: BTreeMap<String, Position>,
 }
 
@@ -62,7 +62,7 @@ impl Desk {
         positions: BTreeMap<String, Position>,
         instruments: impl IntoIterator<Item = Instrument>,
     ) -> Self {
-        let instruments = instruments.into_iter().filter(|row| row.venue == venue).map(|row| (row.symbol.clone(), row)).collect();
+        let instruments = instruments.into_iter().filter(|row| row.venue == venue).map(|row| (row.symbol.clone(), Arc::new(row))).collect();
         Self {
             fees,
             quote_age_max,
