@@ -42,7 +42,7 @@ impl Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = self.as_millis();
-        let whole = UNITS.into_iter().find(|(_, length)| ms > 0 && ms % length == 0).unwrap_or(("s", 1_000));
+        let whole = UNITS.into_iter().find(|(_, length)| ms > 0 && ms.is_multiple_of(*length)).unwrap_or(("s", 1_000));
         write!(f, "{}{}", ms / whole.1, whole.0)
     }
 }
