@@ -178,7 +178,7 @@ async fn btcturks_market_arrives_whole_over_a_broken_book_a_cut_and_a_freeze() {
     let (broker, sim) = (TestBroker::start().await, simulator().await);
     let btcturk = venue(sim.btcturk_addr, VenueConfig::btcturk());
     let symbols = btcturk.symbols.clone();
-    let feed = Feed::start(&broker, Config { binance: off(VenueConfig::default()), btcturk }).await;
+    let feed = Feed::start(&broker, Config { binance: off(VenueConfig::default()), btcturk, ..Config::default() }).await;
     let bus = broker.bus("operator").await;
     for symbol in &symbols {
         trades(&bus, Venue::Btcturk, symbol, |trades| trades.len() >= BEFORE).await;
