@@ -23,7 +23,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_spark-under-test");
 
 /// Eleven minutes of BTCUSDT in some thirty seconds. The slow mean is warm after eight of them: by then everybody is there.
 const SPEED: &str = "20";
-const FAST: &str = "5";
+const FAST: &str = "2";
 const SLOW: &str = "160";
 
 const CONFIG: &str = r#"
@@ -46,7 +46,7 @@ name = "cross"
 kind = "sma_cross"
 exchange = "binance"
 symbol = "BTCUSDT"
-fast = 5
+fast = 2
 slow = 160
 timeframe = "1s"
 quantity = "0.01"
