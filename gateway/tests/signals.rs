@@ -186,7 +186,7 @@ async fn rollout(broker: &TestBroker) -> Acting {
     let subjects = vec![subject::ROLLOUT.to_owned()];
     let mut commands = Follower::start(bus.clone(), "rollout", LEDGER, subjects, Start::Beginning);
     Acting::spawn(async move {
-        let mut revision = 1;
+        let mut revision = 2;
         while let Some(batch) = commands.next().await {
             for delivery in batch {
                 let command: RolloutCommand = delivery.decode().unwrap();
@@ -248,6 +248,9 @@ async fn a_word_about_the_rollout_is_confirmed_stored_and_answered_by_what_becam
     let silent = gateway.post("/api/rollout", r#"{"verb":"pause","reason":"nobody is there","confirm":true}"#).await;
     assert_eq!((silent.status, silent.json()["status"].as_str()), (202, Some("accepted")), "{}", silent.body);
 
+    // It goes on telling the same, once a minute: what was decided before still holds.
+    tell(&by_hand, &changed(2, Stage::Preview, Phase::Running)).await;
+    gateway.see("/api/rollout", |answer| answer.json()["rollout"]["revision"] == 2).await;
     let _rollout = rollout(&broker).await;
     let stale = gateway.post("/api/rollout", r#"{"verb":"promote","reason":"x","revision":7,"confirm":true}"#).await;
     check_problem(&stale, 409, Some("body: revision"));
@@ -261,12 +264,13 @@ async fn a_word_about_the_rollout_is_confirmed_stored_and_answered_by_what_becam
     assert_eq!(told["change"]["command"], told["sequence"]);
     let refused = gateway.post("/api/rollout", r#"{"verb":"abort","reason":"bad","confirm":true}"#).await;
     assert_eq!(check_problem(&refused, 409, None)["detail"], "it is not running");
-    // It goes on telling the same, once a minute: no news.
-    tell(&by_hand, &changed(4, Stage::Preview, Phase::Running)).await;
-    let told = gateway.see("/api/rollout", |answer| answer.json()["rollout"]["revision"] == 4).await.json();
+    let late = gateway.post("/api/rollout", r#"{"verb":"promote","reason":"x","revision":1,"confirm":true}"#).await;
+    check_problem(&late, 409, Some("body: revision"));
+    tell(&by_hand, &changed(5, Stage::Preview, Phase::Running)).await;
+    let told = gateway.see("/api/rollout", |answer| answer.json()["rollout"]["revision"] == 5).await.json();
     let stages: Vec<&str> = told["history"].as_array().unwrap().iter().map(|row| row["stage"].as_str().unwrap()).collect();
     assert_eq!(stages, ["preview", "10", "preview"], "{told}");
-    tell(&by_hand, &changed(5, Stage::Half, Phase::RolledBack)).await;
+    tell(&by_hand, &changed(6, Stage::Half, Phase::RolledBack)).await;
     let metric = "spark_rollout_stage{environment=\"demo\",service=\"rollout\",model=\"ml-fusion-1.2\",stage=\"50\"} 0\n";
     gateway.see("/metrics", |answer| answer.body.contains(metric)).await;
     let audit = gateway.post("/api/audit/list", r#"{"action":"control.rollout"}"#).await.json();

@@ -113,7 +113,7 @@ fn plan(view: &View, asked: &Asked) -> Result<Plan, Problem> {
     }
     let current = view.rollouts.current().map(|held| &held.value);
     if let (Some(decided_on), Some(current)) = (asked.revision, current)
-        && decided_on != current.revision
+        && !(view.rollouts.same_since().unwrap_or(current.revision)..=current.revision).contains(&decided_on)
     {
         return Err(Problem::new(StatusCode::CONFLICT, "rollout-changed", "The rollout has changed since")
             .place("body: revision")

@@ -110,6 +110,17 @@ impl Rollouts {
         self.by_model.values().max_by_key(|held| held.sequence)
     }
 
+    /// The oldest revision at which the rollout under way was where it is now: a word that was decided on that one, or on a later
+    /// one, still means what it meant.
+    #[must_use]
+    pub fn same_since(&self) -> Option<u64> {
+        let told = &self.current()?.value;
+        let here = (told.model.model_version.as_str(), told.stage, words::phase(told.phase));
+        let rows = self.history.iter().rev().filter(|row| row.model_version == here.0);
+        let same = rows.take_while(|row| (row.stage, row.phase) == (here.1, here.2)).map(|row| row.revision);
+        Some(same.last().unwrap_or(told.revision))
+    }
+
     /// Every rollout, by model version.
     pub fn all(&self) -> impl Iterator<Item = &RolloutChanged> {
         self.by_model.values().map(|held| &held.value)
