@@ -281,7 +281,7 @@ impl<'a> Floor<'a> {
         market.row(symbol, &quote, meeting.at);
         // A message is what lets the market forget: one that nobody needs to look back at may wait for others.
         self.orders += 1;
-        if self.orders % FORGET_EVERY == 0 {
+        if self.orders.is_multiple_of(FORGET_EVERY) {
             market.message(symbol);
         }
         let terms = Arc::make_mut(&mut self.terms);
