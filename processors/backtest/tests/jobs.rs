@@ -237,7 +237,7 @@ async fn poison_is_parked_with_its_reason_and_its_neighbours_go_on() {
 
     let workers = Workers::start(&broker, "backtest", config()).await;
     assert_eq!(end(&bus, "good").await.state, JobState::Done);
-    for (id, says) in [("deadly", "3 workers had it"), ("garbage", "unreadable"), ("a_b", "speaks of another job")] {
+    for (id, says) in [("deadly", "3 workers had it"), ("garbage", "parked (malformed)"), ("a_b", "speaks of another job")] {
         let done = end(&bus, id).await;
         assert_eq!(done.state, JobState::Failed);
         assert!(done.error.as_deref().is_some_and(|error| error.contains(says)), "{done:?}");
@@ -246,7 +246,7 @@ async fn poison_is_parked_with_its_reason_and_its_neighbours_go_on() {
     let mut reasons: Vec<(String, String)> =
         parked(&bus).await.into_iter().map(|parked| (parked.subject, parked.reason)).collect();
     reasons.sort();
-    let want = [("a.b", "unreadable"), ("deadly", "attempts"), ("garbage", "unreadable")];
+    let want = [("a.b", "wrong_subject"), ("deadly", "attempts"), ("garbage", "malformed")];
     assert_eq!(reasons, want.map(|(id, reason)| (format!("jobs.backtest.{id}"), reason.to_owned())));
     workers.stop().await;
 }

@@ -118,8 +118,8 @@ impl Store {
         })
     }
 
-    /// Forgets jobs that were asked for longer than `keep` before `now`, and all but the newest `kept`; their ids, for whoever
-    /// removes their reports. At most a hundred in one pass.
+    /// Forgets jobs that were asked for longer than `keep` before `now`, and all but the newest `kept` of those that do not run;
+    /// their ids, for whoever removes their reports. At most a hundred in one pass.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -127,7 +127,7 @@ impl Store {
         let before = now.as_nanos().saturating_sub(i64::try_from(keep.as_nanos()).unwrap_or(i64::MAX));
         let ids = self.transaction("forget jobs in", |transaction| {
             let mut choose = transaction.prepare(
-                "SELECT id FROM job WHERE state <> 'running' AND (submitted_at < ?1 OR id IN
+                "SELECT id FROM job WHERE submitted_at < ?1 OR (state <> 'running' AND id IN
                     (SELECT id FROM job ORDER BY submitted_at DESC, id DESC LIMIT -1 OFFSET ?2)) ORDER BY submitted_at LIMIT ?3",
             )?;
             let ids: Vec<String> = choose

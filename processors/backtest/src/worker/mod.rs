@@ -93,7 +93,7 @@ impl Worker {
     async fn handle(&self, task: &Task) -> Result<(), Trouble> {
         let job = match readable(task) {
             Ok(job) => job,
-            Err(why) => return self.poisonous(task, None, "unreadable", &why).await,
+            Err((reason, why)) => return self.poisonous(task, None, reason, &why).await,
         };
         if let Some(done) = self.ended(&job.id).await? {
             self.settle(Some(job), done).await?;
@@ -169,14 +169,13 @@ impl Worker {
 }
 
 /// The job, or why it is none.
-fn readable(task: &Task) -> Result<BacktestJob, String> {
-    let job: BacktestJob = task.delivery.decode().map_err(|error| error.to_string())?;
+fn readable(task: &Task) -> Result<BacktestJob, (&'static str, String)> {
+    let job: BacktestJob = task.delivery.decode().map_err(|error| (error.reason(), spark_nats::text(&error)))?;
     let expected = subject::backtest(&job.id);
     if expected != task.delivery.subject {
-        return Err(format!(
-            "subject {} speaks of another job than its id {}; it would be {expected}",
-            task.delivery.subject, job.id
-        ));
+        let why =
+            format!("subject {} speaks of another job than its id {}; it would be {expected}", task.delivery.subject, job.id);
+        return Err(("wrong_subject", why));
     }
     Ok(job)
 }
