@@ -97,7 +97,10 @@ fn check_commands(system: &Path) {
     assert_eq!((code, &status["rollout"]["phase"]), (Some(0), &Value::from("running")), "{status} {said}");
     let (code, asked, said) = spark(system, &["rollout", "pause", "--reason", "a look"]);
     assert_eq!((code, &asked["status"]), (Some(1), &Value::from("confirmation_required")), "{asked} {said}");
-    assert!(asked["would"].as_str().unwrap_or_default().starts_with("paused at ") && said.contains("--confirm"), "{asked} {said}");
+    assert!(
+        asked["would"].as_str().unwrap_or_default().starts_with("paused at ") && said.contains("--confirm"),
+        "{asked} {said}"
+    );
     let (code, refused, said) = spark(system, &["rollout", "resume", "--reason", "a look", "--confirm"]);
     assert_eq!((code, &refused["status"]), (Some(1), &Value::from("refused")), "{refused} {said}");
     let (code, _, said) = spark(system, &["rollout", "pause", "--reason", "a look", "--model", "another", "--confirm"]);
@@ -116,8 +119,7 @@ fn check_commands(system: &Path) {
         }
     }
     let (code, history, said) = spark(system, &["rollout", "history", "--limit", "2"]);
-    let phases: Vec<&str> =
-        history.as_array().into_iter().flatten().filter_map(|row| row["rollout"]["phase"].as_str()).collect();
+    let phases: Vec<&str> = history.as_array().into_iter().flatten().filter_map(|row| row["rollout"]["phase"].as_str()).collect();
     assert!(code == Some(0) && phases.len() == 2 && phases.contains(&"running"), "{history} {said}");
 }
 

@@ -106,9 +106,9 @@ fn hit_rate_beside(part: &Part, baseline: &Part, limits: &Gates) -> Gate {
 /// Two means with their own variances (Welch).
 fn mean_move_beside(part: &Part, baseline: &Part, limits: &Gates) -> Gate {
     let (ours, theirs) = (mean(part), mean(baseline));
-    let state = ours.zip(theirs).map(|((ours, a), (theirs, b))| {
-        least(ours - theirs, -limits.move_bps_margin, limits.significance_z * a.hypot(b))
-    });
+    let state = ours
+        .zip(theirs)
+        .map(|((ours, a), (theirs, b))| least(ours - theirs, -limits.move_bps_margin, limits.significance_z * a.hypot(b)));
     let value = |found: Option<(f64, f64)>| found.map(|(mean, _)| mean);
     beside("move_bps_vs_baseline", value(ours), value(theirs), limits.move_bps_margin, (part, baseline), limits, state)
 }

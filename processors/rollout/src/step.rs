@@ -144,7 +144,8 @@ impl Step<'_> {
             let started = self.status.model.as_ref().map(named).unwrap_or_default();
             return Err(format!("the rollout of {started} is at {}; abort it first", self.status.stage));
         }
-        let in_force = self.status.in_force.clone().ok_or("no model is in force: signal has not said which one it scores with")?;
+        let in_force =
+            self.status.in_force.clone().ok_or("no model is in force: signal has not said which one it scores with")?;
         if let Some(wanted) = command.model.as_ref().filter(|wanted| **wanted != in_force) {
             return Err(format!("{} is not in force, {} is", named(wanted), named(&in_force)));
         }
@@ -269,7 +270,9 @@ impl Step<'_> {
         let waits = self.status.gates.iter().filter(|gate| gate.state == GateState::Inconclusive).map(words);
         let waits = waits.collect::<Vec<_>>().join(", ");
         match self.status.phase {
-            Phase::Promoted => format!("promoted and watched{}", if waits.is_empty() { "" } else { "; not everything can be said" }),
+            Phase::Promoted => {
+                format!("promoted and watched{}", if waits.is_empty() { "" } else { "; not everything can be said" })
+            }
             Phase::Paused => format!("paused at {stage} after {held} of {hold} ms"),
             _ if waits.is_empty() => format!("at {stage}: its gates have held for {held} of {hold} ms"),
             _ => format!("at {stage}: waits for {waits}"),

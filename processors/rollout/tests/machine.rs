@@ -10,12 +10,18 @@ use spark_bus_schema::alerts::{AlertState, Severity};
 use spark_bus_schema::rollout::{GateState, Phase, RolloutVerb, Stage};
 use spark_bus_schema::subject;
 use spark_nats::{Effects, Machine};
-use spark_rollout::config::Config;
 use spark_rollout::Rollout;
+use spark_rollout::config::Config;
 use world::{World, alert, bad, config, good, no_score, outcome, rollback, score};
 
 fn gate(world: &World, name: &str) -> GateState {
-    world.status().gates.iter().find(|gate| gate.name == name).unwrap_or_else(|| panic!("no gate {name}: {:?}", world.status())).state
+    world
+        .status()
+        .gates
+        .iter()
+        .find(|gate| gate.name == name)
+        .unwrap_or_else(|| panic!("no gate {name}: {:?}", world.status()))
+        .state
 }
 
 #[test]
@@ -217,7 +223,10 @@ fn the_guardrails_rollback_is_answered_with_its_sequence_in_every_phase() {
     world.put(subject::ROLLBACK, &rollback());
     let sequence = world.log.len() as u64 - 1;
     let told = world.last().clone();
-    assert_eq!((told.stage, told.phase, told.command, told.actor.as_str()), (Stage::Tenth, Phase::RolledBack, Some(sequence), "guardrail"));
+    assert_eq!(
+        (told.stage, told.phase, told.command, told.actor.as_str()),
+        (Stage::Tenth, Phase::RolledBack, Some(sequence), "guardrail")
+    );
     world.put(subject::ROLLBACK, &rollback());
     let again = world.last();
     assert_eq!((again.stage, again.phase, again.command), (Stage::Tenth, Phase::RolledBack, Some(sequence + 2)));

@@ -123,9 +123,9 @@ fn launch(folder: &Path, log: File) -> std::io::Result<Child> {
     let port = server::free_port().map_err(|error| std::io::Error::other(error.to_string()))?;
     let mut command = Command::new(std::env::current_exe()?);
     for (name, _) in std::env::vars_os() {
-        let is_foreign = name.to_str().is_some_and(|name| {
-            FOREIGN.iter().any(|beginning| name.starts_with(beginning)) && !KEPT.contains(&name)
-        });
+        let is_foreign = name
+            .to_str()
+            .is_some_and(|name| FOREIGN.iter().any(|beginning| name.starts_with(beginning)) && !KEPT.contains(&name));
         if is_foreign {
             command.env_remove(name);
         }

@@ -23,11 +23,7 @@ use spark_rollout::{Rollout, Status};
 pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 pub fn model(version: &str, digit: char) -> ModelId {
-    ModelId {
-        feature_version: "v2.0".into(),
-        model_version: version.into(),
-        hash: std::iter::repeat_n(digit, 64).collect(),
-    }
+    ModelId { feature_version: "v2.0".into(), model_version: version.into(), hash: std::iter::repeat_n(digit, 64).collect() }
 }
 
 pub fn good() -> ModelId {
@@ -199,7 +195,10 @@ impl World {
         self.log.push(delivery);
         for effect in effects.drain().collect::<Vec<_>>() {
             let told: RolloutChanged = spark_bus_schema::codec::decode_payload(&effect.payload).unwrap();
-            assert_eq!((effect.revision, &effect.subject), (Some(told.revision), &subject::rollout_changed(&told.model.model_version)));
+            assert_eq!(
+                (effect.revision, &effect.subject),
+                (Some(told.revision), &subject::rollout_changed(&told.model.model_version))
+            );
             let stored = deliver(self.log.len() as u64 + 1, self.now, &effect.subject, &told);
             self.told.push(told);
             self.take(stored);
