@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod report;
 pub mod work;
 
+mod books;
 mod commands;
 mod core;
 mod send;

@@ -62,7 +62,8 @@ impl Desk {
         positions: BTreeMap<String, Position>,
         instruments: impl IntoIterator<Item = Instrument>,
     ) -> Self {
-        let instruments = instruments.into_iter().filter(|row| row.venue == venue).map(|row| (row.symbol.clone(), Arc::new(row))).collect();
+        let instruments =
+            instruments.into_iter().filter(|row| row.venue == venue).map(|row| (row.symbol.clone(), Arc::new(row))).collect();
         Self {
             fees,
             quote_age_max,
