@@ -9,10 +9,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use spark_bus_schema::backtests::JobState;
 use spark_bus_schema::candles::TimeFrame;
 use spark_bus_schema::orders::strategy_name;
-use spark_bus_schema::strategies::{StrategyKind, StrategyRegistered, StrategyStatus};
+use spark_bus_schema::strategies::{Refused, Step, StrategyKind, StrategyRegistered, StrategyStatus};
 use spark_bus_schema::subject::{self, LEDGER};
 use spark_bus_schema::{Message, Venue, encode};
 use spark_nats::{AppendError, Bus, Meta, SubjectWriter};
@@ -117,11 +116,7 @@ pub async fn register(
             if asked.revision != Some(held.revision) {
                 return Err(changed(held, "it is registered already"));
             }
-            // What trades is stopped first: other parameters do not slip into a running strategy.
-            if matches!(held.status, StrategyStatus::Live | StrategyStatus::Paper) {
-                return Err(not_now(held, "it trades", "stop it first: POST /api/strategies/<name>/stop"));
-            }
-            strategy.revision = held.revision + 1;
+            strategy = strategy.over(Some(held)).map_err(|why| not_now(&why))?;
             (*sequence, false)
         }
     };
@@ -152,7 +147,7 @@ pub async fn promote(
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    step(&context, &name, &headers, params, &body, Verb::Promote).await
+    step(&context, &name, &headers, params, &body, Step::Promote).await
 }
 
 /// `POST /api/strategies/{name}/start`: on paper, after a backtest or a stop.
@@ -163,7 +158,7 @@ pub async fn start(
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    step(&context, &name, &headers, params, &body, Verb::Start).await
+    step(&context, &name, &headers, params, &body, Step::Start).await
 }
 
 /// `POST /api/strategies/{name}/stop`.
@@ -174,29 +169,7 @@ pub async fn stop(
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    step(&context, &name, &headers, params, &body, Verb::Stop).await
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verb {
-    Promote,
-    Start,
-    Stop,
-}
-
-impl Verb {
-    /// Where it leads from there.
-    fn target(self, from: StrategyStatus) -> Option<StrategyStatus> {
-        use StrategyStatus::{Backtested, Draft, Live, Paper, Stopped};
-        let to = match (self, from) {
-            (Self::Promote, Draft) => Backtested,
-            (Self::Promote | Self::Start, Backtested) | (Self::Start, Stopped) => Paper,
-            (Self::Promote, Paper) => Live,
-            (Self::Stop, _) => Stopped,
-            _ => return None,
-        };
-        from.may_become(to).then_some(to)
-    }
+    step(&context, &name, &headers, params, &body, Step::Stop).await
 }
 
 async fn step(
@@ -205,7 +178,7 @@ async fn step(
     headers: &HeaderMap,
     params: Params,
     body: &Bytes,
-    verb: Verb,
+    verb: Step,
 ) -> Result<Response, Problem> {
     let app = &context.app;
     authorize(app, headers)?;
@@ -224,48 +197,26 @@ async fn step(
     if asked.revision.is_some_and(|revision| revision != held.revision) {
         return Err(changed(&held, "it has changed since"));
     }
-    let Some(to) = verb.target(held.status) else {
-        let fix = "draft → backtested → paper → live by promote; stop from paper and live; start from backtested and stopped";
-        return Err(not_now(&held, "the step does not exist", fix));
-    };
-    let mut next =
-        StrategyRegistered { revision: held.revision + 1, status: to, actor, reason, at: spark_nats::now(), ..held.clone() };
-    if to == StrategyStatus::Backtested {
-        next.backtest = Some(evidence(app, &held, asked.backtest.as_deref())?);
-    }
-    if to == StrategyStatus::Live && !asked.confirm {
-        return Err(confirmation(format!("{name} would trade with orders of its own on {}, live; see `strategy`", held.symbol))
+    let ended = asked.backtest.as_deref().and_then(|id| app.view().backtests.done(id).cloned());
+    let next = held.take(verb, ended.as_ref(), asked.confirm).map_err(|why| match (&why, &asked.backtest) {
+        (Refused::NotConfirmed(_), _) => confirmation(format!("{why}; see `strategy`"))
             .with("strategy", json!(RegisteredRow::new(last, held.at, &held)))
-            .with("revision", held.revision.into()));
-    }
+            .with("revision", held.revision.into()),
+        (Refused::NoBacktest { .. }, Some(id)) if ended.is_none() => {
+            Problem::bad_value("body: backtest", format!("no backtest `{id:.64}` has ended"), backtest_first(&held))
+        }
+        (Refused::NoBacktest { .. }, _) => Problem::bad_value("body: backtest", why.to_string(), backtest_first(&held)),
+        _ => not_now(&why),
+    })?;
+    let (next, to) = (StrategyRegistered { actor, reason, at: spark_nats::now(), ..next.clone() }, next.status);
     let sequence = store(bus, &next, last).await?;
     tracing::warn!(strategy = name, from = held.status.as_str(), to = to.as_str(), sequence, "a strategy moves on");
     let row = RegisteredRow::new(sequence, next.at, &next);
     Ok(answer(&json!({"status": "stored", "from": held.status, "strategy": row})))
 }
 
-/// The backtest that shows what the strategy does: done, of this strategy, with its parameters.
-fn evidence(app: &App, held: &StrategyRegistered, id: Option<&str>) -> Result<String, Problem> {
-    let place = "body: backtest";
-    let fix = || format!("POST /api/backtest with \"strategy\":\"{}\" and its parameters, then name its id here", held.name);
-    let Some(id) = id else { return Err(Problem::bad_value(place, "a draft is promoted on a backtest".to_owned(), fix())) };
-    let view = app.view();
-    let Some(done) = view.backtests.done(id) else {
-        return Err(Problem::bad_value(place, format!("no backtest `{id:.64}` has ended"), fix()));
-    };
-    let wrong = if done.state != JobState::Done {
-        Some("it has no result".to_owned())
-    } else if done.strategy.as_deref() != Some(held.name.as_str()) {
-        Some(format!("it is about {}", done.strategy.as_deref().unwrap_or("no registered strategy")))
-    } else if done.kind != held.kind || done.params != held.params {
-        Some(format!("it had other parameters: {} {:?}", done.kind, done.params))
-    } else {
-        None
-    };
-    match wrong {
-        Some(what) => Err(Problem::bad_value(place, format!("backtest `{id:.64}`: {what}"), fix())),
-        None => Ok(id.to_owned()),
-    }
+fn backtest_first(held: &StrategyRegistered) -> String {
+    format!("POST /api/backtest with \"strategy\":\"{}\" and its parameters, then name its id here", held.name)
 }
 
 fn bus(app: &App) -> Result<&Bus, Problem> {
@@ -322,8 +273,8 @@ fn changed(held: &StrategyRegistered, what: &str) -> Problem {
         .with("revision", held.revision.into())
 }
 
-fn not_now(held: &StrategyRegistered, what: &str, fix: &str) -> Problem {
-    Problem::new(StatusCode::CONFLICT, "strategy-status", "The strategy cannot do that now")
-        .detail(format!("{} is {}: {what}", held.name, held.status))
-        .fix(fix.to_owned())
+fn not_now(why: &Refused) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "strategy-status", "The strategy cannot do that now").detail(why.to_string()).fix(
+        "draft → backtested → paper → live by promote; stop from paper and live; start from backtested and stopped".to_owned(),
+    )
 }
