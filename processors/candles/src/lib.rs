@@ -6,7 +6,6 @@
 //! exchanges' own candles), [`interest`] (which symbols somebody needs a mark of), [`marks`] (what a mark follows from, and
 //! when one is due), [`wiring`] (the process).
 
-mod backfill;
 pub mod bars;
 pub mod config;
 pub mod interest;

@@ -1,6 +1,8 @@
 //! The process: quotes and the LEDGER in, marks out; beside it trades in, candles out, with a reader and a checkpoint of their
 //! own, because a mark must not wait for candles.
 
+mod backfill;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +19,8 @@ use spark_bus_schema::{DecodeError, InstrumentTable};
 use spark_nats::{Bus, Delivery, Follower, Meta, PublishError, Resume, Service, Start, now};
 use tokio::task::JoinSet;
 
+use self::backfill::Backfill;
 use crate::Symbol;
-use crate::backfill::Backfill;
 use crate::config::Config;
 use crate::interest::{Event, Interest};
 use crate::machine::CandleMaker;
