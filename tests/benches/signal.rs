@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use rust_decimal::Decimal;
 use spark_bus_schema::candles::{Candle, CandleSource, TimeFrame};
 use spark_bus_schema::catalogue::find;
 use spark_bus_schema::codec::decode_payload;
@@ -75,7 +74,7 @@ fn timed(name: &str, rounds: u32, candles: &[[f64; 5]], mut update: impl FnMut(&
 /// Candle `n` of a symbol, closed at this moment.
 fn candle(symbol: &str, timeframe: TimeFrame, n: u32) -> Candle {
     let open_time = Timestamp::from_nanos(1_699_920_000_000_000_000) + timeframe.duration() * n;
-    let close = Decimal::from(100 + n * 7 % 23);
+    let [close, one] = [100 + n * 7 % 23, 1].map(|value| value.to_string().parse().unwrap());
     Candle {
         venue: Venue::Binance,
         symbol: symbol.to_owned(),
@@ -86,8 +85,8 @@ fn candle(symbol: &str, timeframe: TimeFrame, n: u32) -> Candle {
         high: close,
         low: close,
         close,
-        volume: Decimal::ONE,
-        quote_volume: Decimal::ONE,
+        volume: one,
+        quote_volume: one,
         trades: 1,
         revision: 1,
         source: CandleSource::Ticks,
