@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use spark_bus_schema::backtests::{BacktestJob, DataSource, JobCancel, JobState};
+use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::strategies::StrategyRegistered;
 use spark_bus_schema::subject::{self, JOBS, LEDGER};
 use spark_gateway::{Config, Files, OperatorToken};
@@ -82,7 +83,15 @@ async fn a_strategy_goes_through_its_life_in_order_and_live_is_confirmed() {
     assert_eq!((problem["strategy"]["status"].as_str(), problem["revision"].as_u64()), (Some("paper"), Some(3)), "{problem}");
     let live = step(&gateway, "promote", r#"{"reason":"a good week","revision":3,"confirm":true}"#).await;
     assert_eq!(live.json()["strategy"]["status"], "live", "{}", live.body);
+    let switch = async || {
+        let last = worker.last(LEDGER, &subject::strategy("cross")).await.unwrap().unwrap();
+        let command: StrategyCommand = last.decode().unwrap();
+        (command.run, command.symbols)
+    };
+    let symbols = vec!["binance.BTCUSDT".to_owned()];
+    assert_eq!(switch().await, (true, symbols.clone()), "risk lets it pass, and marks are made");
     let stopped = step(&gateway, "stop", r#"{"reason":"maintenance"}"#).await;
+    assert_eq!(switch().await, (false, symbols));
     assert_eq!((stopped.json()["from"].as_str(), stopped.json()["strategy"]["status"].as_str()), (Some("live"), Some("stopped")));
     assert_eq!(step(&gateway, "start", r#"{"reason":"over"}"#).await.json()["strategy"]["status"], "paper");
     step(&gateway, "stop", r#"{"reason":"again"}"#).await;

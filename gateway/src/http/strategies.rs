@@ -10,19 +10,20 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spark_bus_schema::candles::TimeFrame;
+use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::orders::strategy_name;
 use spark_bus_schema::strategies::{Refused, Step, StrategyKind, StrategyRegistered, StrategyStatus};
 use spark_bus_schema::subject::{self, LEDGER};
 use spark_bus_schema::{Message, Venue, encode};
 use spark_nats::{AppendError, Bus, Meta, SubjectWriter};
 
-use super::command::{actor, authorize};
+use super::command::{actor, authorize, send};
 use super::exec::body::{self, Exact};
 use super::exec::commands::confirmation;
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, json as answer};
-use crate::app::App;
+use crate::app::{App, Outgoing};
 use crate::confirm;
 use crate::desk::STORE_LIMIT;
 use crate::view::registry::RegisteredRow;
@@ -209,10 +210,30 @@ async fn step(
         _ => not_now(&why),
     })?;
     let (next, to) = (StrategyRegistered { actor, reason, at: spark_nats::now(), ..next.clone() }, next.status);
+    // What stops is stopped at risk before it is said to be; what trades is let through after it was said.
+    if to == StrategyStatus::Stopped {
+        tell(app, &next, false).await?;
+    }
     let sequence = store(bus, &next, last).await?;
+    if matches!(to, StrategyStatus::Paper | StrategyStatus::Live) {
+        tell(app, &next, true).await?;
+    }
     tracing::warn!(strategy = name, from = held.status.as_str(), to = to.as_str(), sequence, "a strategy moves on");
     let row = RegisteredRow::new(sequence, next.at, &next);
     Ok(answer(&json!({"status": "stored", "from": held.status, "strategy": row})))
+}
+
+/// `control.strategy.<name>`: risk lets its orders pass or does not, and marks of its symbol are made while it runs.
+async fn tell(app: &App, strategy: &StrategyRegistered, run: bool) -> Result<(), Problem> {
+    let command = StrategyCommand {
+        strategy: strategy.name.clone(),
+        run,
+        symbols: vec![format!("{}.{}", strategy.exchange, strategy.symbol)],
+        actor: strategy.actor.clone(),
+        reason: strategy.reason.clone(),
+        at: strategy.at,
+    };
+    send(app, Outgoing::Strategy(command)).await.map(|_| ())
 }
 
 fn backtest_first(held: &StrategyRegistered) -> String {
