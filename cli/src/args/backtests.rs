@@ -120,9 +120,9 @@ pub struct RunArgs {
     /// What it starts with, quote currency.
     #[arg(long, value_name = "AMOUNT", default_value = "10000")]
     pub cash: String,
-    /// Of what is traded, percent.
-    #[arg(long, value_name = "PERCENT", default_value = "0.1")]
-    pub commission: String,
+    /// Of what is traded, percent; without it the paper fee of the exchange ([executor] taker_fee_pct, 0.1 at Binance).
+    #[arg(long, value_name = "PERCENT")]
+    pub commission: Option<String>,
     /// At which price of bars orders are filled.
     #[arg(long, value_enum, default_value_t = Fill::Close)]
     pub fill: Fill,

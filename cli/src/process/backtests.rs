@@ -1,12 +1,26 @@
-//! What backtests left on this machine, for the gateway: read only, beside its own folder.
+//! What backtests are told of the other processes, and what they left on this machine for the gateway: read only, beside
+//! its own folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use spark_backtest::Live;
 use spark_backtest::store::{Detail, Store, path_in, report_path};
 use spark_gateway::{BacktestDetails, BacktestReport};
 use spark_nats::Service;
+
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// What a backtest over the record has to know of the processes that made it.
+///
+/// # Errors
+/// Exit 64: the model's file.
+pub fn live(config: &Config) -> Result<Live, Failure> {
+    let live = Live::of(&config.executor, &config.candles, &config.signal);
+    live.map_err(|mistakes| Failure::usage(format!("[signal] {}", mistakes.join("; "))))
+}
 
 /// Where the results are: `<data>/backtest/`.
 fn path(service: &Service) -> PathBuf {

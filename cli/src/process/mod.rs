@@ -1,6 +1,6 @@
 //! `spark <process>`: what is the same for every process. Logging, configuration, metrics, broker, heartbeat, stop.
 
-mod backtests;
+pub mod backtests;
 mod help;
 pub mod logging;
 mod restart;
@@ -156,7 +156,7 @@ async fn overdue(shutdown: &CancellationToken) {
 
 /// Hands over to the process's own crate.
 async fn start(process: Process, service: Service, config: Config) -> Result<(), Failure> {
-    let instruments = config.instruments;
+    let instruments = config.instruments.clone();
     match process {
         Process::Feed => as_task(async move { spark_feed::run_with(service, config.feed, &instruments).await }).await,
         Process::Portfolio => as_task(spark_portfolio::run(service, config.portfolio)).await,
@@ -168,7 +168,10 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
         Process::Reporter => as_task(spark_reporter::run(service, config.reporter)).await,
         Process::Signal => as_task(spark_signal::run(service, config.signal)).await,
         Process::Rollout => as_task(spark_rollout::run(service, config.rollout)).await,
-        Process::Backtest => as_task(spark_backtest::run(service, config.backtest)).await,
+        Process::Backtest => {
+            let live = backtests::live(&config)?;
+            as_task(spark_backtest::run(service, config.backtest, live)).await
+        }
         Process::Strategy => as_task(async move { spark_strategy::run_with(service, config.strategy, &instruments).await }).await,
         // Its database stays on the thread that opened it, and nobody waits for the auditor.
         Process::Auditor => spark_auditor::run(service, config.auditor).await.map_err(|error| failed(&error)),

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod data;
 pub mod engine;
+pub mod live;
 pub mod metrics;
 pub mod report;
 pub mod store;
@@ -12,4 +13,5 @@ pub mod wiring;
 pub mod worker;
 
 pub use config::Config;
+pub use live::Live;
 pub use wiring::{Error, run};

@@ -10,6 +10,7 @@ use spark_nats::{Queue, Service, queue};
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::live::Live;
 use crate::store::{DATABASE, Store, report_path};
 use crate::worker::{Running, SPARE_DELIVERIES, Worker, listen};
 
@@ -27,11 +28,11 @@ pub enum Error {
     Worker(#[source] Option<tokio::task::JoinError>),
 }
 
-/// Runs until the service is told to stop.
+/// Runs until the service is told to stop. `live` is what the processes are told whose record jobs may be about.
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
+pub async fn run(service: Service, config: Config, live: Live) -> Result<(), Error> {
     let results = service.data_dir.join(DATABASE);
     drop(Store::open(&results)?);
     let running = Arc::new(Running::default());
@@ -40,6 +41,7 @@ pub async fn run(service: Service, config: Config) -> Result<(), Error> {
     let worker = |number: usize| Worker {
         bus: service.bus.clone(),
         config: config.clone(),
+        live: live.clone(),
         results: results.clone(),
         name: format!("{}/{number}", std::process::id()),
         running: Arc::clone(&running),

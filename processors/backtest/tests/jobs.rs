@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rust_decimal::Decimal;
-use spark_backtest::Config;
+use spark_backtest::{Config, Live};
 use spark_backtest::store::{DATABASE, Page, Store};
 use spark_bus_schema::backtests::{BacktestDone, BacktestJob, DataSource, FillAt, JobCancel, JobProgress, JobState};
 use spark_bus_schema::parked::Parked;
@@ -33,7 +33,7 @@ impl Workers {
     async fn start(broker: &TestBroker, folder: &str, config: Config) -> Self {
         let service = broker.service_in("backtest", folder).await;
         let (stop, results) = (service.shutdown.clone(), service.data_dir.join(DATABASE));
-        Self { stop, task: tokio::spawn(spark_backtest::run(service, config)), results }
+        Self { stop, task: tokio::spawn(spark_backtest::run(service, config, Live::default())), results }
     }
 
     fn store(&self) -> Store {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use spark_backtest::Live;
 use spark_bus_schema::backtests::{BacktestJob, COMBINATIONS_MAX, DataSource, FillAt, WalkForward};
 use spark_bus_schema::candles::TimeFrame;
 use spark_bus_schema::risk::Limits;
@@ -16,13 +17,15 @@ use crate::exit::Failure;
 use crate::ops::commands::reason;
 use crate::ops::orders::actor;
 
-/// The job; `bars` is the file, if any, `limits` are those that `--limits` means.
+/// The job; `bars` is the file, if any, `limits` are those that `--limits` means, `live` what the processes are told.
 ///
 /// # Errors
 /// Exit 64: what was typed, and what would be right.
-pub fn job(arguments: &RunArgs, bars: Option<&Path>, limits: Option<Limits>) -> Result<BacktestJob, Failure> {
+pub fn job(arguments: &RunArgs, bars: Option<&Path>, limits: Option<Limits>, live: &Live) -> Result<BacktestJob, Failure> {
     let sweep = sweep(&arguments.sweep)?;
     let params = params(arguments)?;
+    let venue = arguments.exchange.parse::<Venue>().map_err(|error| Failure::usage(format!("--exchange: {error}")))?;
+    let commission = arguments.commission.as_deref().map(|text| amount("--commission", text));
     let job = BacktestJob {
         id: new_id()?,
         strategy: arguments.name.clone(),
@@ -30,12 +33,12 @@ pub fn job(arguments: &RunArgs, bars: Option<&Path>, limits: Option<Limits>) -> 
         params,
         sweep,
         walk_forward: arguments.walk_forward.as_deref().map(walk_forward).transpose()?,
-        venue: arguments.exchange.parse::<Venue>().map_err(|error| Failure::usage(format!("--exchange: {error}")))?,
+        venue,
         symbol: arguments.symbol.clone(),
         timeframe: timeframe(arguments, bars)?,
         data: data(arguments, bars)?,
         cash: amount("--cash", &arguments.cash)?,
-        commission_pct: amount("--commission", &arguments.commission)?,
+        commission_pct: commission.transpose()?.unwrap_or_else(|| live.commission_pct(venue)),
         fill_at: match arguments.fill {
             Fill::Close => FillAt::Close,
             Fill::NextOpen => FillAt::NextOpen,

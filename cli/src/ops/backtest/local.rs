@@ -18,6 +18,7 @@ use crate::args::backtests::RunArgs;
 use crate::config::Config;
 use crate::exit::{Failure, chain};
 use crate::ops::commands;
+use crate::process::backtests;
 use crate::system;
 
 /// Nobody wants to see how far a short run is.
@@ -29,16 +30,17 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 pub fn run(arguments: &RunArgs, bars: Option<&Path>, global: &Global) -> Result<(), Failure> {
     let config = Config::load(global.config.as_deref())?;
     let results = store::path_in(&global.data);
-    let (job, bars) = system::block_on(async {
+    let live = backtests::live(&config)?;
+    let (job, past) = system::block_on(async {
         // Only what was recorded, and the limits in force, are at a broker.
         let bus =
             if arguments.feed || arguments.limits == "live" { Some(system::operator(global, &config).await?) } else { None };
-        let job = super::job::job(arguments, bars, limits(&arguments.limits, bus.as_ref()).await?)?;
-        let bars = worker::load(&job, bus.as_ref(), &config.backtest, &results).await.map_err(|error| failed(&error))?;
-        Ok((job, bars))
+        let job = super::job::job(arguments, bars, limits(&arguments.limits, bus.as_ref()).await?, &live)?;
+        let past = worker::load(&job, bus.as_ref(), &config.backtest, &live, &results).await;
+        Ok((job, past.map_err(|error| failed(&error))?))
     })?;
     let meter = Meter::new();
-    let result = worker::execute(&job, &bars, &meter);
+    let result = worker::execute(&job, &past, &meter);
     meter.end();
     let result = result.map_err(|error| failed(&error))?;
     let mut store = Store::open(&results).map_err(|error| broken(&error))?;

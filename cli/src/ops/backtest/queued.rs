@@ -19,6 +19,7 @@ use crate::exit::Failure;
 use crate::ops::commands::reason;
 use crate::ops::orders::actor;
 use crate::output;
+use crate::process::backtests;
 use crate::system;
 
 /// How often the job is looked at.
@@ -31,9 +32,10 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 /// Gives a job to the workers, and waits for its end.
 pub fn run(arguments: &RunArgs, bars: Option<&Path>, global: &Global) -> Result<(), Failure> {
     let config = Config::load(global.config.as_deref())?;
+    let live = backtests::live(&config)?;
     system::block_on(async {
         let bus = system::operator(global, &config).await?;
-        let job = super::job::job(arguments, bars, local::limits(&arguments.limits, Some(&bus)).await?)?;
+        let job = super::job::job(arguments, bars, local::limits(&arguments.limits, Some(&bus)).await?, &live)?;
         check(&job)?;
         let meta = Meta { msg_id: Some(format!("backtest:{}", job.id)), cause: None };
         let sent = bus.publish(&subject::backtest(&job.id), &job, meta).await;

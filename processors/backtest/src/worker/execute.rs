@@ -1,15 +1,19 @@
 //! A job from its words to its result: reads the past, runs the engine, makes of it what is kept.
 
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use spark_bus_schema::backtests::{BacktestJob, DataSource};
+use spark_bus_schema::orders::Filters;
 use spark_exchanges::ApiConfig;
 use spark_nats::Bus;
+use spark_signal::model::Model;
 
 use crate::config::Config;
 use crate::data::{Bars, csv, exchange, feed};
 use crate::engine::{self, Error, Outcome, Progress, Settings};
+use crate::live::{self, Live};
 use crate::store::{self, EquityPoint, SweepRow, TradeRow, WindowRow};
 use crate::{sweep, walk};
 
@@ -18,11 +22,45 @@ pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Folder of the exchange's candles, beside the results.
 const CANDLES: &str = "candles";
 
-/// Reads the past of a job. `bus` is for what FEED recorded; `results` is the database, beside which candles are kept.
+/// What a job is run over, and what it has to know of the processes that would have traded it.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// The bars.
+    pub bars: Bars,
+    /// Of recorded data: what the executor knew that the venue allows. None: it has not read any, or the data is not recorded.
+    filters: Option<Filters>,
+    quote_age_max: Duration,
+    model: Arc<Model>,
+}
+
+impl Past {
+    fn settings(&self, job: &BacktestJob) -> Result<Settings, Error> {
+        let mut settings = Settings::of(job)?;
+        settings.quote_age_max = self.quote_age_max;
+        settings.model = Arc::clone(&self.model);
+        if let Some(filters) = &self.filters {
+            settings.filters = filters.clone();
+        }
+        Ok(settings)
+    }
+}
+
+/// Reads the past of a job. `bus` is for what FEED recorded; `live` is what the processes are told; `results` is the
+/// database, beside which candles are kept.
 ///
 /// # Errors
 /// As the readers' own; [`Error::Job`] where there is no broker for recorded data, and for a file that may not be read.
-pub async fn load(job: &BacktestJob, bus: Option<&Bus>, config: &Config, results: &Path) -> Result<Bars, Error> {
+pub async fn load(job: &BacktestJob, bus: Option<&Bus>, config: &Config, live: &Live, results: &Path) -> Result<Past, Error> {
+    let bars = bars(job, bus, config, live, results).await?;
+    let filters = match bus.filter(|_| bars.is_recorded()) {
+        Some(bus) => live::filters(bus, job.venue, &job.symbol).await?,
+        None => None,
+    };
+    Ok(Past { bars, filters, quote_age_max: live.quote_age_max, model: Arc::clone(&live.model) })
+}
+
+/// Reads the past of a job.
+async fn bars(job: &BacktestJob, bus: Option<&Bus>, config: &Config, live: &Live, results: &Path) -> Result<Bars, Error> {
     match &job.data {
         DataSource::Csv { path } => {
             let (path, timeframe, config) = (path.clone(), job.timeframe, config.clone());
@@ -46,7 +84,7 @@ pub async fn load(job: &BacktestJob, bus: Option<&Bus>, config: &Config, results
             let timeframe = job.timeframe.ok_or_else(|| {
                 Error::Job("timeframe: recorded trades become candles of some length; say which, e.g. 1m".to_owned())
             })?;
-            let wanted = feed::Recorded { from: *from, to: *to, ..feed::Recorded::new(job.venue, &job.symbol, timeframe) };
+            let wanted = feed::Recorded { from: *from, to: *to, ..live.recorded(job.venue, &job.symbol, timeframe) };
             feed::read(bus, &wanted).await
         }
     }
@@ -80,8 +118,8 @@ fn readable(text: &str, config: &Config) -> Result<std::path::PathBuf, Error> {
 ///
 /// # Errors
 /// [`Error::Job`], [`Error::Cancelled`].
-pub fn execute(job: &BacktestJob, bars: &Bars, progress: &dyn Progress) -> Result<store::Result, Error> {
-    let mut settings = Settings::of(job)?;
+pub fn execute(job: &BacktestJob, past: &Past, progress: &dyn Progress) -> Result<store::Result, Error> {
+    let (mut settings, bars) = (past.settings(job)?, &past.bars);
     let begun = Instant::now();
     let walked = job.walk_forward.map(|split| walk::run(&settings, &job.sweep, split, bars, progress)).transpose()?;
     let tried = if job.sweep.is_empty() { Vec::new() } else { sweep::run(&settings, &job.sweep, bars, progress)? };

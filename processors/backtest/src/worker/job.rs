@@ -107,13 +107,13 @@ impl Worker {
 
     fn start(&self, job: &BacktestJob, meter: &Arc<Meter>) -> JoinHandle<Computed> {
         let (job, meter, bus, config) = (job.clone(), Arc::clone(meter), self.bus.clone(), self.config.clone());
-        let results = self.results.clone();
+        let (live, results) = (self.live.clone(), self.results.clone());
         tokio::spawn(async move {
-            let bars = match execute::load(&job, Some(&bus), &config, &results).await {
-                Ok(bars) => bars,
+            let past = match execute::load(&job, Some(&bus), &config, &live, &results).await {
+                Ok(past) => past,
                 Err(error) => return Ok(Err(error)),
             };
-            let thread = tokio::task::spawn_blocking(move || execute::execute(&job, &bars, &*meter));
+            let thread = tokio::task::spawn_blocking(move || execute::execute(&job, &past, &*meter));
             thread.await.map_err(|_| Trouble::Thread)
         })
     }

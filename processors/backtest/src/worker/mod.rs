@@ -21,9 +21,10 @@ use spark_nats::{Bus, Queue, Task, park};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use cancel::{Running, listen};
-pub use execute::{FILE_BYTES_MAX, execute, load};
+pub use execute::{FILE_BYTES_MAX, Past, execute, load};
 
 use crate::config::Config;
+use crate::live::Live;
 use crate::store::{self, Store};
 use job::Ended;
 
@@ -59,6 +60,7 @@ pub(crate) enum Trouble {
 pub(crate) struct Worker {
     pub bus: Bus,
     pub config: Config,
+    pub live: Live,
     /// The database of results.
     pub results: PathBuf,
     /// Process id and number: `4711/1`.
