@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use spark_backtest::data::feed::{self, Recorded};
-use spark_backtest::engine::{self, Settings, line};
-use spark_bus_schema::backtests::{BacktestJob, DataSource, FillAt};
-use spark_bus_schema::candles::TimeFrame;
-use spark_bus_schema::orders::{InstrumentFilters, OrderEvent, OrderIntent};
+use spark_backtest::engine::line;
+use spark_backtest::store::{self, Store};
+use spark_bus_schema::Timestamp;
+use spark_bus_schema::backtests::BacktestDone;
+use spark_bus_schema::orders::{OrderEvent, OrderIntent};
 use spark_bus_schema::risk::Verdict;
-use spark_bus_schema::strategies::StrategyKind;
 use spark_bus_schema::subject::{self, LEDGER};
-use spark_bus_schema::{Decimal, Timestamp, Venue};
 use spark_nats::{Bus, Follower, Start, now};
 use spark_tests::recording;
 use spark_tests::system::System;
@@ -35,6 +33,10 @@ enabled = false
 timeframes = ["1s", "1m"]
 always = ["binance.BTCUSDT"]
 backfill = false
+grace_ms = 700
+[executor.binance]
+taker_fee_pct = "0.075"
+latency_ms = 40
 [risk.default]
 notional_usd_max = "100000"
 exposure_usd_max = "1000000"
@@ -101,39 +103,22 @@ async fn trades(bus: &Bus, at_least: usize) {
     .await;
 }
 
-/// What the same strategy trades over what FEED holds.
-async fn backtest(bus: &Bus, to: Timestamp) -> Vec<String> {
-    let job = BacktestJob {
-        id: "same-trades".into(),
-        strategy: Some("cross".into()),
-        kind: StrategyKind::SmaCross,
-        params: [("fast", FAST), ("slow", SLOW), ("quantity", "0.01")].map(|(key, value)| (key.into(), value.into())).into(),
-        sweep: BTreeMap::new(),
-        walk_forward: None,
-        venue: Venue::Binance,
-        symbol: "BTCUSDT".into(),
-        timeframe: Some(TimeFrame::S1),
-        data: DataSource::Feed { from: None, to: Some(to) },
-        cash: Decimal::from(10_000),
-        commission_pct: Decimal::new(1, 1),
-        fill_at: FillAt::Close,
-        limits: None,
-        actor: "tests".into(),
-        reason: "the same trades".into(),
-        at: now(),
-    };
-    let mut settings = Settings::of(&job).expect("a job that can be run");
-    settings.quote_age_max = Duration::from_secs(60);
-    let filters = bus.last(LEDGER, &subject::instruments(Venue::Binance)).await.expect("LEDGER").expect("filters were read");
-    let filters: InstrumentFilters = filters.decode().expect("filters");
-    settings.filters = filters.symbols["BTCUSDT"].clone();
-    let wanted = Recorded { to: Some(to), ..Recorded::new(Venue::Binance, "BTCUSDT", TimeFrame::S1) };
-    let bars = feed::read(bus, &wanted).await.expect("FEED can be read");
-    let outcome = engine::run(&settings, &bars, &()).expect("it runs");
-    assert_eq!((outcome.metrics.refused, outcome.rejected), (0, 0));
-    let lines = outcome.trades.iter().map(|it| line("BTCUSDT", it.side, it.quantity, it.price, it.fee, it.decided_at));
+/// What a worker of the same system says that the same strategy trades over what FEED holds. Venue's steps, fees, latency
+/// and grace are not in the job: the worker knows them.
+fn backtest(system: &System, to: Timestamp) -> Vec<String> {
+    let mut arguments = vec!["backtest", "run", "--queue", "--json", "--feed", "--name", "cross", "--strategy", "sma_cross"];
+    arguments.extend(["--fast", FAST, "--slow", SLOW, "--param", "quantity=0.01", "--timeframe", "1s"]);
+    let until = to.to_string();
+    arguments.extend(["--to", until.as_str()]);
+    let (code, printed) = system.spark(&arguments);
+    assert_eq!(code, 0, "{printed}");
+    let done: BacktestDone = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    let results = Store::open_read_only(&store::path_in(&system.data())).expect("the worker's results");
+    let detail = results.get(&done.id).expect("they can be read").expect("the job is in them");
+    let lines = detail.trades.iter().map(|it| line("BTCUSDT", it.side, it.quantity, it.price, it.fee, it.at));
     let lines: Vec<String> = lines.collect();
-    assert_eq!(outcome.trades_hash, hash(&lines));
+    assert_eq!(done.trades_hash, Some(hash(&lines)));
+    assert_eq!(done.metrics.expect("it has traded").refused, 0);
     lines
 }
 
@@ -157,7 +142,7 @@ async fn a_backtest_of_what_was_recorded_trades_what_was_traded_on_paper_also_wh
     })
     .await;
     let to = now();
-    let want = backtest(&bus, to).await;
+    let want = backtest(&system, to);
     assert!(want.len() >= 8, "so few trades say little: {want:#?}");
     until("the LEDGER has the same trades", Duration::from_secs(40), async || {
         let live = live(&bus).await;
