@@ -60,6 +60,18 @@ impl Message for ModelInForce {
     }
 }
 
+/// Why a candle has no score, where that says nothing against the model or its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// Its indicators have not seen enough candles yet.
+    Warming,
+    /// Nothing was traded in the candle.
+    NothingTraded,
+    /// Scoring is switched off.
+    SwitchedOff,
+}
+
 /// What the model says about one closed candle. Subject `signals.score.<venue>.<symbol>.<timeframe>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
@@ -96,6 +108,17 @@ pub struct Score {
     pub assigned: bool,
     /// The candle's `closed_at`: from here to this message's stored time is the model's latency.
     pub decided_at: Timestamp,
+    /// Why there is no score, where that is no failure. Messages of older builds have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<Absence>,
+}
+
+impl Score {
+    /// Whether there should be a score and is none.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        self.score.is_none() && self.absence.is_none()
+    }
 }
 
 impl Message for Score {

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use spark_bus_schema::market::TickBatch;
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::{Timestamp, subject};
 use spark_gateway::event::Event;
 use spark_gateway::view::{Limits, View};
@@ -206,7 +207,13 @@ async fn read(bus: Bus, sent_at: Arc<Vec<AtomicI64>>) -> Seen {
     let latest = [subject::QUOTES, subject::TICKS, subject::CALLS, subject::HEARTBEATS, subject::FEED_STATUS];
     let subjects = latest.iter().map(|&subject| subject.to_owned()).collect();
     let mut follower = Follower::start(bus, "operator-view", subject::FEED, subjects, Start::LastPerSubject);
-    let limits = Limits { expected: Vec::new(), demo: false, market_age_ms_max: 30_000, portfolio_age_ms_max: 60_000 };
+    let limits = Limits {
+        expected: Vec::new(),
+        demo: false,
+        market_age_ms_max: 30_000,
+        portfolio_age_ms_max: 60_000,
+        calendar: Calendar::default(),
+    };
     let mut view = View::new(now(), limits);
     let mut seen = Seen::default();
     let mut next_id = 1;

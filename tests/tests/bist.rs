@@ -1,5 +1,6 @@
 //! Borsa Istanbul through a whole system: its shares on the page, stale in the session and never outside of it, a delayed vendor marked.
 
+#[allow(dead_code, reason = "other tests of the demo use the rest")]
 mod demo;
 
 use std::path::Path;

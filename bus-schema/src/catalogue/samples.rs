@@ -707,6 +707,7 @@ pub(super) fn score() -> Score {
         confid_floor: 0.55,
         assigned: false,
         decided_at: at(44_700),
+        absence: None,
     }
 }
 

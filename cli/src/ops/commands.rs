@@ -11,9 +11,7 @@ use spark_nats::{Bus, Meta};
 
 use super::orders::actor;
 use crate::args::Global;
-use crate::args::trading::{
-    KillArgs, LimitsCommand as LimitsArgs, LimitsSetArgs, OnOff, ResumeArgs,
-};
+use crate::args::trading::{KillArgs, LimitsCommand as LimitsArgs, LimitsSetArgs, OnOff, ResumeArgs};
 use crate::config::Config;
 use crate::exit::{Failure, chain};
 use crate::output::{self, Style, paint, visible};

@@ -175,6 +175,7 @@ fn score(number: u32, at: Timestamp) -> Score {
         confid_floor: 0.55,
         assigned: true,
         decided_at: at,
+        absence: None,
     }
 }
 

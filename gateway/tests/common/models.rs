@@ -86,6 +86,7 @@ pub fn score(symbol: &str, minute: i64, confid: f64) -> Score {
         confid_floor: 0.55,
         assigned: true,
         decided_at: open_time,
+        absence: None,
     }
 }
 

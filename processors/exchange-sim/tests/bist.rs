@@ -74,9 +74,16 @@ async fn prices_stand_outside_the_session_and_on_holidays_and_move_in_it() {
 async fn delay_renaming_made_up_rows_and_faults() {
     let sim = vendor(BistConfig { delay_minutes: 15, ..BistConfig::default() }).await;
     assert_eq!(get(sim.admin_addr, "/sim/bist").await.json()["delay_minutes"], 15);
-    hand(&sim, json!({ "rename": { "from": "TRALT", "to": "KOZAL" }, "hold": { "symbol": "THYAO", "row": { "last": "1.234" } } })).await;
+    hand(
+        &sim,
+        json!({ "rename": { "from": "TRALT", "to": "KOZAL" }, "hold": { "symbol": "THYAO", "row": { "last": "1.234" } } }),
+    )
+    .await;
     let rows = quotes(&sim, "THYAO,TRALT,KOZAL").await.json();
-    assert_eq!((rows[0]["last"].clone(), rows[1]["symbol"].clone(), rows.as_array().unwrap().len()), (json!("1.234"), json!("KOZAL"), 2));
+    assert_eq!(
+        (rows[0]["last"].clone(), rows[1]["symbol"].clone(), rows.as_array().unwrap().len()),
+        (json!("1.234"), json!("KOZAL"), 2)
+    );
     hand(&sim, json!({ "release": "THYAO" })).await;
     assert!(quotes(&sim, "THYAO").await.json()[0]["last"].is_number());
     for (body, part) in [(json!({ "rename": { "from": "X", "to": "Y" } }), "no `X`"), (json!({ "delay": 1 }), "delay_minutes")] {

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn of_counter_moves_the_latest_in_the_ledger_decides_whoever_reads_it_when() {
         let commands = Commands::new(vec![]);
-        let mut check = |sequence, on, want| {
+        let check = |sequence, on, want| {
             commands.apply(&told(sequence, on)).unwrap();
             assert_eq!(commands.is_slowed(), want, "{sequence}");
         };

@@ -47,7 +47,10 @@ pub struct Part {
 impl Part {
     fn score(&mut self, at: Timestamp, score: &Score) {
         let latency_ms = u64::try_from(at.since_ms(score.decided_at)).unwrap_or(0);
-        push(&mut self.scores, Scored { at, latency_ms, confid: score.score.and(score.confid) });
+        // What cannot have a score yet is neither a good one nor an error.
+        if score.absence.is_none() {
+            push(&mut self.scores, Scored { at, latency_ms, confid: score.score.and(score.confid) });
+        }
         // Borsa Istanbul closes at night: silence there says nothing.
         if score.venue != Venue::Bist {
             self.last_score = Some(at);

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use spark_bus_schema::candles::{Candle, CandleHistory, TimeFrame};
 use spark_bus_schema::market::Side;
 use spark_bus_schema::orders::{OrderId, OrderIntent, OrderType, TimeInForce};
-use spark_bus_schema::signals::{Calibration, ModelInForce, Outcome, Score, ScoreAnswer};
+use spark_bus_schema::signals::{Absence, Calibration, ModelInForce, Outcome, Score, ScoreAnswer};
 use spark_bus_schema::{Kind, Message, Timestamp, encode, subject};
 
 use crate::calibration::Sample;
 use crate::config::Config;
 use crate::event::Event;
-use crate::fusion::Verdict;
+use crate::fusion::{Reason, Verdict};
 use crate::holdings::{Holdings, STRATEGY, name};
 use crate::model::{CANDLE_FEATURES, Model, ModelId};
 use crate::series::{Bar, Seen, Series};
@@ -241,6 +241,12 @@ impl Signal {
         let off = standing.is_scoring_off().then(|| "counter-move scoring_off: nothing is scored".to_owned());
         let no_score = off.or(no_score).or_else(|| verdict.reason.map(|reason| reason.to_string()));
         let is_scored = no_score.is_none();
+        let absence = match verdict.reason {
+            _ if standing.is_scoring_off() => Some(Absence::SwitchedOff),
+            Some(Reason::Warming { .. }) => Some(Absence::Warming),
+            Some(Reason::NoVolume) => Some(Absence::NothingTraded),
+            _ => None,
+        };
         let refusal = || standing.refusal(own, place, &verdict, floor);
         let reason = no_score.or_else(|| self.pinned.clone()).or(in_doubt).or_else(refusal);
         let parts = verdict.parts.filter(|_| is_scored);
@@ -263,6 +269,7 @@ impl Signal {
             confid_floor: floor,
             assigned: standing.assigned(own, place.venue, place.symbol),
             decided_at: at,
+            absence,
         }
     }
 

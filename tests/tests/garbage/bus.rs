@@ -75,6 +75,7 @@ pub fn stream_of(on: &str) -> &'static str {
     match on.split('.').next() {
         Some("market" | "telemetry") => subject::FEED,
         Some("parked") => subject::PARKED,
+        Some("jobs") => subject::JOBS,
         _ => subject::LEDGER,
     }
 }

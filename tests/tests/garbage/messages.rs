@@ -37,6 +37,9 @@ pub const PUBLISHERS: &[&str] = &[
     "gateway",
     "notifier",
     "reporter",
+    "signal",
+    "rollout",
+    "backtest",
     "supervisor",
 ];
 
@@ -63,6 +66,10 @@ impl Garbage {
             (Some("parked"), _) => "portfolio",
             (Some("marks"), _) => "candles",
             (Some("risk"), _) => "risk",
+            (Some("signals"), Some("request")) => "gateway",
+            (Some("signals"), _) => "signal",
+            (Some("rollout"), _) => "rollout",
+            (Some("audit"), Some("backtest")) => "backtest",
             (Some("audit"), Some("smoke")) => "reporter",
             (Some("audit"), _) => "auditor",
             (Some("orders"), Some("intent")) => "strategy",
@@ -81,15 +88,26 @@ impl Garbage {
 /// damage report that they cannot read for one. What is parked is not parked again by those who only look at it.
 fn parkers(entry: &Entry) -> &'static [&'static str] {
     match entry.subject {
-        subject::TICKS | subject::QUOTES | subject::ANOMALIES | subject::PARKED_ALL => &["guardrail"],
-        subject::CALLS
-        | subject::HEARTBEATS
-        | subject::FEED_STATUS
-        | subject::API_REQUESTS
-        | subject::ROLLBACK
-        | subject::THRESHOLDS => &["guardrail", "reporter"],
+        subject::TICKS | subject::QUOTES | subject::SNAPSHOTS | subject::ANOMALIES | subject::PARKED_ALL => &["guardrail"],
+        subject::CANDLES => &["guardrail", "signal"],
+        subject::HISTORY | subject::SCORE_REQUESTS => &["signal"],
+        subject::MODEL | subject::OUTCOMES | subject::ROLLOUT_EPOCH | subject::ROLLOUT_CLOCK => &["rollout"],
+        subject::SCORES => &["guardrail", "rollout", "reporter"],
+        subject::CALIBRATIONS | subject::BACKTESTS_DONE | subject::JOB_CANCELS => &["reporter"],
+        subject::ROLLOUT => &["rollout", "reporter"],
+        subject::ROLLOUT_CHANGED => &["guardrail", "rollout", "signal", "reporter"],
+        subject::COUNTER_MOVES => &["portfolio", "signal", "reporter"],
+        subject::REGISTRY => &["executor", "reporter"],
+        subject::BACKTESTS => &["backtest"],
+        // Whoever waits for it reads it.
+        subject::SCORE_ANSWERS | subject::JOB_PROGRESS => &[],
+        subject::ROLLBACK => &["guardrail", "rollout", "reporter"],
+        subject::CALLS | subject::HEARTBEATS | subject::FEED_STATUS | subject::API_REQUESTS | subject::THRESHOLDS => {
+            &["guardrail", "reporter"]
+        }
         subject::RESTARTS | subject::RESTARTED => &["guardrail", "notifier", "reporter"],
-        subject::ALERTS | subject::ACTIONS | subject::SILENCES => &["notifier", "reporter"],
+        subject::ALERTS => &["notifier", "rollout", "reporter"],
+        subject::ACTIONS | subject::SILENCES => &["notifier", "reporter"],
         subject::NOTIFICATIONS => &["notifier"],
         subject::WINDOWS | subject::DELIVERIES | subject::SMOKE => &["reporter"],
         subject::BREAKER => &["portfolio", "executor", "reporter"],
@@ -111,7 +129,19 @@ fn parked(entry: &Entry, reason: &'static str) -> Vec<(&'static str, &'static st
 }
 
 fn is_shown(entry: &Entry) -> bool {
-    !matches!(entry.subject, subject::ANOMALIES | subject::INSTRUMENTS | subject::RISK_TIMEOUTS | subject::API_REQUESTS)
+    !matches!(
+        entry.subject,
+        subject::ANOMALIES
+            | subject::INSTRUMENTS
+            | subject::RISK_TIMEOUTS
+            | subject::API_REQUESTS
+            | subject::CANDLES
+            | subject::HISTORY
+            | subject::OUTCOMES
+            | subject::SCORE_REQUESTS
+            | subject::BACKTESTS
+            | subject::ROLLOUT_CLOCK
+    )
 }
 
 /// Where the sample of a kind belongs: where real processes publish too, so that they meet the garbage as well.
@@ -119,6 +149,19 @@ fn home(entry: &Entry) -> String {
     match entry.subject {
         subject::TICKS => "market.ticks.binance.BTCUSDT".to_owned(),
         subject::QUOTES => "market.quotes.btcturk.BTCTRY".to_owned(),
+        subject::CANDLES => "market.candles.binance.BTCUSDT.1m".to_owned(),
+        subject::HISTORY => "market.history.binance.BTCUSDT.1m".to_owned(),
+        subject::SNAPSHOTS => "market.snapshots.bist.THYAO".to_owned(),
+        subject::SCORES | subject::OUTCOMES | subject::CALIBRATIONS => entry.subject.replace('>', "binance.BTCUSDT.1m"),
+        subject::ROLLOUT_CHANGED => "rollout.changed.ml-fusion-1_2".to_owned(),
+        subject::COUNTER_MOVES => "control.countermove.poll_interval".to_owned(),
+        subject::SCORE_REQUESTS
+        | subject::SCORE_ANSWERS
+        | subject::REGISTRY
+        | subject::BACKTESTS
+        | subject::BACKTESTS_DONE
+        | subject::JOB_CANCELS
+        | subject::JOB_PROGRESS => entry.subject.replace('>', "vandal"),
         subject::CALLS => "telemetry.calls.binance".to_owned(),
         subject::HEARTBEATS => "telemetry.heartbeat.guardrail".to_owned(),
         subject::FEED_STATUS => "telemetry.feed.binance".to_owned(),
@@ -141,6 +184,10 @@ fn home(entry: &Entry) -> String {
         subject::NOTIFICATIONS | subject::DELIVERIES => entry.subject.replace('>', &format!("{RECEIVER}.vandal")),
         subject::RISK_EPOCH
         | subject::ORDERS_EPOCH
+        | subject::MODEL
+        | subject::ROLLOUT
+        | subject::ROLLOUT_EPOCH
+        | subject::ROLLOUT_CLOCK
         | subject::ROLLBACK
         | subject::THRESHOLDS
         | subject::SMOKE

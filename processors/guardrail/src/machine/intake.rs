@@ -4,7 +4,6 @@ use spark_bus_schema::actions::ThresholdsCommand;
 use spark_bus_schema::market::{QuoteBatch, TickBatch};
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::portfolio::Balances;
-use spark_bus_schema::rollout::CounterMoveKind;
 use spark_bus_schema::signals::Score;
 use spark_bus_schema::telemetry::{ApiRequests, Call, FeedState, FeedStatus, Heartbeat, ProcessState, REFRESH};
 use spark_bus_schema::{Timestamp, Venue};
@@ -233,9 +232,9 @@ impl Guardrail {
         let latency = at.as_nanos().saturating_sub(score.decided_at.as_nanos()) / 1_000;
         self.one(at, m::SCORE_LATENCY, &labels, Sample::Value(latency), out);
         self.one(at, m::SCORES, &labels, Sample::Events(1), out);
-        let is_off = self.actions.as_ref().is_some_and(|actions| actions.is_countered(CounterMoveKind::ScoringOff));
-        if !is_off {
-            self.one(at, m::SCORE_FAILURES, &labels, Sample::Outcome { failed: score.score.is_none() }, out);
+        // What cannot have a score yet is neither well nor ill.
+        if score.absence.is_none() {
+            self.one(at, m::SCORE_FAILURES, &labels, Sample::Outcome { failed: score.is_failure() }, out);
         }
         if let Some(confid) = score.confid {
             #[expect(clippy::cast_possible_truncation, reason = "0 to 1, in thousandths")]

@@ -62,7 +62,7 @@ metrics! {
     SCORE_LATENCY = "score_latency_ms", Values, ["venue", "symbol", "timeframe"], "from a candle's end to its stored score (signals.score)";
     SCORE_OVERDUE = "score_overdue_s", Age, [], "for how long the oldest candle has waited for its score, where scores came before (market.candles, signals.score)";
     SCORES = "scores", Events, ["venue", "symbol", "timeframe"], "scores, also those that say why there is none (signals.score)";
-    SCORE_FAILURES = "score_failures", Outcomes, ["venue", "symbol", "timeframe"], "scores, failed where the model could not say anything; none while scoring is switched off (signals.score)";
+    SCORE_FAILURES = "score_failures", Outcomes, ["venue", "symbol", "timeframe"], "scores, failed where there should be one and is none; not those of indicators that warm up, of candles without a trade, or while scoring is switched off (signals.score)";
     SCORE_CONFIDENCE = "score_confidence", Shares, ["venue", "symbol", "timeframe"], "confidence of the scores, 0 to 1 (signals.score)";
     PARKED_MESSAGES = "parked_messages", Events, ["process", "reason", "stream"], "messages that a process could not handle (parked)";
 }

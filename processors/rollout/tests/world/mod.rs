@@ -78,6 +78,7 @@ pub fn score(model: &ModelId, symbol: &str, assigned: bool, at: Timestamp, laten
         confid_floor: 0.5,
         assigned,
         decided_at: at - Duration::from_millis(latency),
+        absence: None,
     }
 }
 
