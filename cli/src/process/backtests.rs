@@ -51,9 +51,8 @@ fn read(path: &Path, id: &str) -> Option<Value> {
 
 /// Times in ms since the epoch; prices and quantities exact, as text.
 fn told(detail: &Detail) -> Value {
-    let point = |point: &spark_backtest::store::EquityPoint| {
-        json!([point.at.as_millis(), point.equity, point.drawdown_pct, point.close])
-    };
+    let point =
+        |point: &spark_backtest::store::EquityPoint| json!([point.at.as_millis(), point.equity, point.drawdown_pct, point.close]);
     let trade = |trade: &spark_backtest::store::TradeRow| {
         json!({
             "number": trade.number, "atMs": trade.at.as_millis(), "side": trade.side, "quantity": trade.quantity,

@@ -102,9 +102,7 @@ mod tests {
         let candles = spark_candles::Config { grace_ms: 300, ..Default::default() };
         let live = Live::of(&executor, &candles, &spark_signal::Config::default()).unwrap();
         let ms = Duration::from_millis;
-        for (venue, latency, commission) in
-            [(Venue::Binance, 0, "0.1"), (Venue::Btcturk, 40, "0.2"), (Venue::Bist, 0, "0.1")]
-        {
+        for (venue, latency, commission) in [(Venue::Binance, 0, "0.1"), (Venue::Btcturk, 40, "0.2"), (Venue::Bist, 0, "0.1")] {
             let recorded = live.recorded(venue, "X", TimeFrame::M1);
             assert_eq!((recorded.latency, recorded.grace), (ms(latency), ms(300)), "{venue}");
             assert_eq!(live.commission_pct(venue).to_string(), commission, "{venue}");

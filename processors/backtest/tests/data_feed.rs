@@ -8,11 +8,14 @@ use spark_backtest::data::Bars;
 use spark_backtest::data::feed::{Recorded, Tape, read};
 use spark_backtest::engine::{Outcome, Settings, run};
 use spark_bus_schema::backtests::BacktestJob;
-use spark_bus_schema::candles::TimeFrame;
+use spark_bus_schema::candles::{Candle, TimeFrame};
 use spark_bus_schema::market::{Quote, QuoteBatch, Side, TickBatch, Trade};
 use spark_bus_schema::{Fixed, Timestamp, Venue, subject};
+use spark_candles::bars::BarsConfig;
 use spark_nats::Meta;
 use spark_nats::testing::TestBroker;
+use spark_signal::model::Model;
+use spark_signal::series::{self as signal, Series};
 
 /// A whole minute.
 const START_MS: i64 = 1_723_161_300_000;
@@ -94,6 +97,69 @@ fn an_order_meets_the_last_quote_stored_at_or_before_its_arrival() {
     check(30, "0.25", &[(Side::Buy, "91", "0.25"), (Side::Sell, "88", "0.24975")]);
     // No more than is offered at the top of the book.
     check(0, "0.7", &[(Side::Buy, "111", "0.4"), (Side::Sell, "89", "0.3996")]);
+}
+
+/// Seconds of long waves; trades of some are missing, and for a while the connection is.
+fn waves(tape: &mut Tape, mut live: Option<(&mut spark_candles::bars::Bars, &mut Vec<Candle>)>) {
+    tape.quotes(at(1), &quotes(&[(0, "99", "101", "1000")])).unwrap();
+    let mut trade_id = 0;
+    for second in 0_i64..600 {
+        let price = 10_000 + (second % 120 - 60).abs() * 30 + second % 7 * 20;
+        let price = format!("{}.{:02}", price / 100, price % 100);
+        // One trade in eleven is never told.
+        trade_id += if second % 11 == 10 { 2 } else { 1 };
+        let (stored, batch) = (at(second * 1_000 + 20), ticks(trade_id, &[(second * 1_000, &price)]));
+        if second % 150 == 0 {
+            tape.connection(stored, second % 300 != 0).unwrap();
+        }
+        tape.trades(stored, &batch).unwrap();
+        if let Some((bars, closed)) = &mut live {
+            // No boundary of time closes anything here: the next trade is always there before the grace is over.
+            if second % 150 == 0 && second % 300 == 0 {
+                bars.cut(stored, Venue::Binance, closed);
+            }
+            bars.apply(stored, &batch, closed);
+        }
+    }
+}
+
+#[test]
+fn the_model_takes_in_candles_in_doubt_and_does_not_trade_on_them_as_live() {
+    let config = BarsConfig { timeframes: vec![TimeFrame::S1], ..BarsConfig::default() };
+    let (mut live, mut closed) = (spark_candles::bars::Bars::new(&config), Vec::new());
+    let mut tape = Tape::new(&recorded(0));
+    waves(&mut tape, Some((&mut live, &mut closed)));
+    // The last second is still open.
+    let bars = tape.end(at(599_100)).unwrap();
+
+    let model = Model::built_in();
+    let decide = |heeds: bool| {
+        let (mut series, mut seen) = (Series::new(&model, Venue::Binance, TimeFrame::S1), Vec::new());
+        let (mut is_long, mut decisions) = (false, Vec::new());
+        for candle in closed.iter().filter(|candle| candle.revision == 1) {
+            let verdict = series.live(&model, signal::Bar::of(candle), &mut seen);
+            let side = verdict.and_then(|verdict| verdict.side).filter(|_| candle.complete || !heeds);
+            if let Some(side) = side.filter(|side| (*side == Side::Buy) != is_long) {
+                is_long = side == Side::Buy;
+                decisions.push((candle.closed_at, side));
+            }
+        }
+        decisions
+    };
+    let job: BacktestJob = serde_json::from_value(serde_json::json!({
+        "id": "feed", "strategy": null, "kind": "ml_fusion", "params": {"quantity": "0.25"},
+        "sweep": {}, "walk_forward": null, "venue": "binance", "symbol": "BTCUSDT", "timeframe": "1s",
+        "data": {"feed": {"from": null, "to": null}}, "cash": "10000", "commission_pct": "0.1", "fill_at": "close",
+        "limits": null, "actor": "test", "reason": "test", "at": 0
+    }))
+    .unwrap();
+    let mut settings = Settings::of(&job).unwrap();
+    settings.quote_age_max = Duration::from_secs(3_600);
+    // What is left after the fee in BTC is sold whole.
+    settings.filters.step_size = "0.00000001".parse().unwrap();
+    let got: Vec<_> = run(&settings, &bars, &()).unwrap().trades.iter().map(|it| (it.decided_at, it.side)).collect();
+    assert_eq!(got, decide(true));
+    assert!(got.len() >= 5 && got != decide(false), "doubts made no difference: {got:?}");
 }
 
 #[test]

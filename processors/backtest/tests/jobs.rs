@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rust_decimal::Decimal;
-use spark_backtest::{Config, Live};
 use spark_backtest::store::{DATABASE, Page, Store};
+use spark_backtest::{Config, Live};
 use spark_bus_schema::backtests::{BacktestDone, BacktestJob, DataSource, FillAt, JobCancel, JobProgress, JobState};
 use spark_bus_schema::parked::Parked;
 use spark_bus_schema::strategies::StrategyKind;

@@ -38,6 +38,19 @@ impl Offered {
     }
 }
 
+/// A candle of the record, as those saw it who could decide on it.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordedBar {
+    /// Its figures when it was told first.
+    pub bar: Bar,
+    /// When it was over for them.
+    pub closed_at: Timestamp,
+    /// The quote that an order after it meets.
+    pub offered: Option<Offered>,
+    /// Trades of it are missing, as far as was known then: the model sees it and does not trade on it.
+    pub in_doubt: bool,
+}
+
 /// Prices, volumes and times of one symbol, oldest first. Row `i` is the `i`-th entry of each column; prices share one
 /// scale, volumes another. 48 bytes a bar.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +68,8 @@ pub struct Bars {
     closed_at: Vec<i64>,
     /// Of recorded data: the quote in force when an order that follows from the bar arrives. Empty for bars alone.
     offered: Vec<Option<Offered>>,
+    /// Of recorded data: trades of the bar are missing, as far as was known when it was over.
+    in_doubt: Vec<bool>,
     latency: Duration,
     hash: OnceLock<String>,
 }
@@ -120,15 +135,15 @@ impl Bars {
         Ok(())
     }
 
-    /// Appends a bar of recorded data: when it was over, and the quote that an order after it meets. Such rows and others
-    /// must not be mixed.
+    /// Appends a bar of recorded data. Such rows and others must not be mixed.
     ///
     /// # Errors
     /// As [`Bars::push`].
-    pub fn push_recorded(&mut self, bar: &Bar, closed_at: Timestamp, offered: Option<Offered>) -> Result<(), String> {
-        self.push(bar)?;
-        self.closed_at.push(closed_at.as_nanos());
-        self.offered.push(offered);
+    pub fn push_recorded(&mut self, recorded: &RecordedBar) -> Result<(), String> {
+        self.push(&recorded.bar)?;
+        self.closed_at.push(recorded.closed_at.as_nanos());
+        self.offered.push(recorded.offered);
+        self.in_doubt.push(recorded.in_doubt);
         Ok(())
     }
 
@@ -267,6 +282,12 @@ impl Bars {
         self.offered.get(row)?.as_ref()
     }
 
+    /// Whether trades of bar `row` are missing, as far as was known when it was over; never of bars alone.
+    #[must_use]
+    pub fn is_in_doubt(&self, row: usize) -> bool {
+        self.in_doubt.get(row).copied().unwrap_or(false)
+    }
+
     /// Bar `row`.
     ///
     /// # Panics
@@ -291,10 +312,11 @@ impl Bars {
         let words = [&self.open_time, &self.closed_at, &self.open, &self.high, &self.low, &self.close, &self.volume];
         words.iter().map(|column| column.capacity() * size_of::<i64>()).sum::<usize>()
             + self.offered.capacity() * size_of::<Option<Offered>>()
+            + self.in_doubt.capacity()
     }
 
-    /// SHA-256 of what was read, lower-case hex: for each bar its times, prices, volume and quote as little-endian integers
-    /// at the shared scales. The same data in another spelling of the file has the same hash.
+    /// SHA-256 of what was read, lower-case hex: for each bar its times, prices, volume, quote and doubts as little-endian
+    /// integers at the shared scales. The same data in another spelling of the file has the same hash.
     /// Calculated once.
     #[must_use]
     pub fn hash(&self) -> &str {
@@ -319,6 +341,7 @@ impl Bars {
                 }
                 line.extend_from_slice(&quote.received_at.as_nanos().to_le_bytes());
             }
+            line.extend(self.is_in_doubt(row).then_some(1));
             hash.update(&line);
         }
         hex::encode(hash.finalize())

@@ -11,12 +11,13 @@ use std::time::Duration;
 use spark_bus_schema::candles::{Candle, TimeFrame};
 use spark_bus_schema::market::{Quote, QuoteBatch, TickBatch};
 use spark_bus_schema::subject::{self, FEED};
+use spark_bus_schema::telemetry::{FeedState, FeedStatus};
 use spark_bus_schema::{Decimal, Fixed, Timestamp, Venue};
 use spark_candles::bars::{self, BarsConfig};
 use spark_nats::{Bus, Delivery, From, now};
 use spark_strategy::rule::Bar;
 
-use super::bars::{Bars, Offered};
+use super::bars::{Bars, Offered, RecordedBar};
 use crate::engine::Error;
 
 /// What is read.
@@ -53,22 +54,45 @@ impl Recorded {
 /// [`Error::Bus`]; [`Error::Data`] when nothing is recorded, or no candle of it is closed.
 pub async fn read(bus: &Bus, wanted: &Recorded) -> Result<Bars, Error> {
     let until = wanted.to.map_or_else(now, |to| to.min(now()));
-    // Trades and quotes in the order in which they were stored.
-    let subject = format!("market.*.{}.{}", wanted.venue, wanted.symbol);
+    let from = wanted.from.map_or(From::Sequence(1), From::Time);
+    let mut market = Pages::new(bus, format!("market.*.{}.{}", wanted.venue, wanted.symbol), from);
+    let mut connection = Pages::new(bus, subject::feed_status(wanted.venue), from);
     let mut tape = Tape::new(wanted);
-    let mut from = wanted.from.map_or(From::Sequence(1), From::Time);
-    'pages: loop {
-        let page = bus.page(FEED, &subject, from).await.map_err(Error::Bus)?;
-        let Some(last) = page.last() else { break };
-        from = From::Sequence(last.sequence + 1);
-        for delivery in &page {
-            if delivery.stored_at >= until {
-                break 'pages;
-            }
-            tape.take(delivery)?;
-        }
+    // Trades, quotes and breaks of the connection in the order in which they were stored.
+    while let Some(sequence) = market.next_sequence().await? {
+        let is_break_first = connection.next_sequence().await?.is_some_and(|other| other < sequence);
+        let next = if is_break_first { connection.waiting.pop_front() } else { market.waiting.pop_front() };
+        let Some(delivery) = next.filter(|delivery| delivery.stored_at < until) else { break };
+        tape.take(&delivery)?;
     }
     tape.end(until)
+}
+
+/// The messages on one subject of FEED, read ahead page by page.
+struct Pages<'a> {
+    bus: &'a Bus,
+    subject: String,
+    from: From,
+    is_over: bool,
+    waiting: VecDeque<Delivery>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(bus: &'a Bus, subject: String, from: From) -> Self {
+        Self { bus, subject, from, is_over: false, waiting: VecDeque::new() }
+    }
+
+    /// Of the message that comes next; none at the end.
+    async fn next_sequence(&mut self) -> Result<Option<u64>, Error> {
+        if self.waiting.is_empty() && !self.is_over {
+            self.waiting = self.bus.page(FEED, &self.subject, self.from).await.map_err(Error::Bus)?.into();
+            match self.waiting.back() {
+                Some(last) => self.from = From::Sequence(last.sequence + 1),
+                None => self.is_over = true,
+            }
+        }
+        Ok(self.waiting.front().map(|next| next.sequence))
+    }
 }
 
 /// Takes in FEED message by message.
@@ -84,6 +108,8 @@ pub struct Tape {
     waiting: VecDeque<Candle>,
     offered: Option<Offered>,
     messages: u64,
+    /// Whether the connection to the venue stood when it was last told.
+    was_live: bool,
 }
 
 impl Tape {
@@ -100,6 +126,7 @@ impl Tape {
             waiting: VecDeque::new(),
             offered: None,
             messages: 0,
+            was_live: true,
         }
     }
 
@@ -116,6 +143,25 @@ impl Tape {
                 Ok(batch) => return self.quotes(delivery.stored_at, &batch),
                 Err(error) => tracing::warn!(sequence = delivery.sequence, %error, "a recorded message cannot be read"),
             }
+        } else if delivery.subject == subject::feed_status(venue) {
+            match delivery.decode::<FeedStatus>() {
+                Ok(status) => return self.connection(delivery.stored_at, status.state == FeedState::Live),
+                Err(error) => tracing::warn!(sequence = delivery.sequence, %error, "a recorded message cannot be read"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the connection to the venue stands, stored at `at`; times never fall. What is traded while it does not is
+    /// missing in the candles, as live.
+    ///
+    /// # Errors
+    /// [`Error::Data`].
+    pub fn connection(&mut self, at: Timestamp, is_live: bool) -> Result<(), Error> {
+        self.advance(at)?;
+        if std::mem::replace(&mut self.was_live, is_live) && !is_live {
+            self.candles.cut(at, self.wanted.venue, &mut self.told);
+            self.collect();
         }
         Ok(())
     }
@@ -175,7 +221,8 @@ impl Tape {
             let Some(candle) = self.waiting.pop_front() else { break };
             let wrong = |wrong: String| Error::Data(format!("FEED, candle of {}: {wrong}", candle.open_time));
             let bar = bar(&candle).map_err(wrong)?;
-            self.bars.push_recorded(&bar, candle.closed_at, self.offered).map_err(wrong)?;
+            let (closed_at, offered, in_doubt) = (candle.closed_at, self.offered, !candle.complete);
+            self.bars.push_recorded(&RecordedBar { bar, closed_at, offered, in_doubt }).map_err(wrong)?;
         }
         Ok(())
     }

@@ -6,4 +6,4 @@ pub mod csv;
 pub mod exchange;
 pub mod feed;
 
-pub use bars::{BARS_MAX, Bars, Offered};
+pub use bars::{BARS_MAX, Bars, Offered, RecordedBar};

@@ -19,6 +19,9 @@ pub(crate) enum Ask {
 
 /// Decides on closed bars.
 pub(crate) trait Rule {
+    /// Bars of which trades are missing are taken in, and nothing follows from them.
+    const IS_CAUTIOUS: bool = false;
+
     /// Bars before it says anything.
     fn warm_after(&self) -> usize;
     /// Forgets every bar: what comes next does not follow on what was there.
@@ -55,6 +58,9 @@ impl<'a> Scored<'a> {
 }
 
 impl Rule for Scored<'_> {
+    /// As live, where such a score is advisory.
+    const IS_CAUTIOUS: bool = true;
+
     fn warm_after(&self) -> usize {
         usize::try_from(self.model.warm_up()).unwrap_or(usize::MAX)
     }

@@ -199,6 +199,7 @@ impl<'a> Pass<'a> {
             }
             if let Some(ask) = rule.on_bar(&self.bars.bar(row), self.floor.held())
                 && self.floor.differs(ask)
+                && !(R::IS_CAUTIOUS && self.bars.is_in_doubt(row))
             {
                 if self.next_open {
                     self.pending = Some(ask);
