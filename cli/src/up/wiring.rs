@@ -62,12 +62,9 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
         Process::Portfolio => portfolio(plan, config),
         Process::Executor => executor(plan),
         Process::Candles => candles(plan, config),
-        Process::Guardrail
-        | Process::Auditor
-        | Process::Risk
-        | Process::Strategy
-        | Process::Signal
-        | Process::Rollout => Vec::new(),
+        Process::Guardrail | Process::Auditor | Process::Risk | Process::Strategy | Process::Signal | Process::Rollout => {
+            Vec::new()
+        }
         Process::Backtest => backtest(plan, config),
         Process::Notifier => address(plan, config, "notifier", "external_url"),
         Process::Reporter => address(plan, config, "reporter", "gateway_url"),
@@ -142,7 +139,8 @@ fn backtest(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     if plan.live {
         return Vec::new();
     }
-    let open = simulated(plan).filter(|(variable, _)| !config.is_given(&["backtest", &format!("{}_url", variable.to_ascii_lowercase())]));
+    let open = simulated(plan)
+        .filter(|(variable, _)| !config.is_given(&["backtest", &format!("{}_url", variable.to_ascii_lowercase())]));
     open.map(|(variable, address)| (format!("SPARK_BACKTEST__{variable}_URL"), format!("http://{address}"))).collect()
 }
 
