@@ -1,5 +1,8 @@
 //! How it is known what became of a restart, and which criticals count.
 
+use spark_bus_schema::codec::decode_payload;
+use spark_bus_schema::rollout::{Phase, RolloutChanged, Stage};
+
 use super::*;
 
 /// Two independent criticals for long enough, and what the executor's restart is told to have come to.
@@ -109,4 +112,33 @@ fn a_restart_under_way_that_an_older_build_saved_is_read() {
     assert_eq!((bytes[0], bytes.pop()), (0x99, Some(0xc0)));
     bytes[0] = 0x98;
     assert_eq!(rmp_serde::from_slice::<Flight>(&bytes).unwrap(), flight);
+}
+
+/// A rollout as it was last told of.
+fn rollout(phase: Phase) -> Told {
+    let sample = (spark_bus_schema::catalogue::find("rollout_changed.v1").unwrap().sample)();
+    let told: RolloutChanged = decode_payload(&sample).unwrap();
+    Told::Rollout(Box::new(RolloutChanged { phase, stage: Stage::Half, ..told }))
+}
+
+#[test]
+fn a_rollback_is_not_verified_before_the_rollout_has_gone_back() {
+    for (answer, stage, ok) in
+        [(Phase::RolledBack, ActionStage::RollbackVerified, true), (Phase::Running, ActionStage::RollbackUnverified, false)]
+    {
+        let mut world = World::new(Policy::default());
+        world.learn(&rollout(Phase::Running));
+        world.fire("A");
+        world.fire("B");
+        world.run(15 * MINUTE + 5_000);
+        assert_eq!((world.count(ActionStage::RollbackAsked), world.count(ActionStage::RollbackVerified)), (1, 0));
+        world.learn(&rollout(answer));
+        world.run(20 * MINUTE);
+        let steps = world.steps();
+        let last = &steps.last().unwrap().1;
+        assert_eq!(last.stage, stage);
+        let found = last.checks.iter().find(|check| check.name == "rollout").unwrap();
+        assert_eq!(found.ok, ok, "{found:?}");
+        assert_eq!(found.detail, if ok { "rolled back" } else { "still at stage 50" });
+    }
 }
