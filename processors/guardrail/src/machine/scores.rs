@@ -1,6 +1,6 @@
 //! Which candles wait for their score: the model is late from a candle's end until it has said something about it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,29 +13,34 @@ const KEYS_MAX: usize = 1_024;
 
 type Key = (Venue, String, TimeFrame);
 
-/// Scores seen, and those that are due.
+/// Scores seen, and those that are due. Candles and scores come by two streams, in either order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scores {
-    /// What has been scored before is scored again: a candle of it makes a score due.
-    scored: BTreeSet<Key>,
-    due: BTreeMap<Key, Timestamp>,
+    /// The newest candle that was scored. What has been scored before is scored again: a later candle makes a score due.
+    scored: BTreeMap<Key, Timestamp>,
+    /// The oldest candle that waits, and since when.
+    due: BTreeMap<Key, (Timestamp, Timestamp)>,
 }
 
 impl Scores {
     /// A candle is over. Later revisions of it are not scored.
     pub fn candle(&mut self, at: Timestamp, candle: &Candle) {
         let key = (candle.venue, candle.symbol.clone(), candle.timeframe);
-        if candle.revision == 1 && self.scored.contains(&key) {
-            self.due.entry(key).or_insert(at);
+        if candle.revision == 1 && self.scored.get(&key).is_some_and(|last| *last < candle.open_time) {
+            self.due.entry(key).or_insert((candle.open_time, at));
         }
     }
 
     /// The model said something.
     pub fn score(&mut self, score: &Score) {
         let key = (score.venue, score.symbol.clone(), score.timeframe);
-        self.due.remove(&key);
-        if self.scored.len() < KEYS_MAX {
-            self.scored.insert(key);
+        if self.due.get(&key).is_some_and(|(candle, _)| *candle <= score.open_time) {
+            self.due.remove(&key);
+        }
+        if let Some(last) = self.scored.get_mut(&key) {
+            *last = score.open_time.max(*last);
+        } else if self.scored.len() < KEYS_MAX {
+            self.scored.insert(key, score.open_time);
         }
     }
 
@@ -45,12 +50,12 @@ impl Scores {
         if self.scored.is_empty() {
             return None;
         }
-        Some(self.due.values().map(|since| at.saturating_since(*since)).max().unwrap_or_default())
+        Some(self.due.values().map(|(_, since)| at.saturating_since(*since)).max().unwrap_or_default())
     }
 
     /// After a time during which the whole system was off: nobody could have scored anything.
     pub fn resume(&mut self, at: Timestamp) {
-        for since in self.due.values_mut() {
+        for (_, since) in self.due.values_mut() {
             *since = at;
         }
     }
@@ -65,24 +70,33 @@ mod tests {
 
     #[test]
     fn a_score_is_late_from_the_end_of_its_candle_and_only_where_scores_came_before() {
-        let candle: Candle = decode_payload(&(find("candle.v1").unwrap().sample)()).unwrap();
-        let score: Score = decode_payload(&(find("score.v1").unwrap().sample)()).unwrap();
-        let score = Score { timeframe: candle.timeframe, ..score };
+        let sample: Candle = decode_payload(&(find("candle.v1").unwrap().sample)()).unwrap();
+        let told: Score = decode_payload(&(find("score.v1").unwrap().sample)()).unwrap();
         let at = Timestamp::from_millis;
+        let minute = |number: i64| at(number * 60_000);
+        let candle = |number, revision| Candle { open_time: minute(number), revision, ..sample.clone() };
+        let score = |number| Score { timeframe: sample.timeframe, open_time: minute(number), ..told.clone() };
         let mut scores = Scores::default();
-        scores.candle(at(0), &candle);
+        scores.candle(at(0), &candle(1, 1));
         assert_eq!(scores.overdue(at(90_000)), None);
-        scores.score(&score);
+        scores.score(&score(1));
         assert_eq!(scores.overdue(at(90_000)), Some(Duration::ZERO));
-        scores.candle(at(100_000), &candle);
-        scores.candle(at(160_000), &candle);
+        scores.candle(at(100_000), &candle(2, 1));
+        scores.candle(at(160_000), &candle(3, 1));
+        assert_eq!(scores.overdue(at(170_000)), Some(Duration::from_secs(70)));
+        // A score of an earlier candle than the one that waits is none of it.
+        scores.score(&score(1));
         assert_eq!(scores.overdue(at(170_000)), Some(Duration::from_secs(70)));
         scores.resume(at(170_000));
         assert_eq!(scores.overdue(at(180_000)), Some(Duration::from_secs(10)));
-        scores.score(&score);
+        scores.score(&score(3));
         assert_eq!(scores.overdue(at(999_000)), Some(Duration::ZERO));
-        // A correction is not scored, so nobody waits for it.
-        scores.candle(at(999_000), &Candle { revision: 2, ..candle });
+        // The score was faster than its candle: they come by different streams.
+        scores.score(&score(4));
+        scores.candle(at(999_000), &candle(4, 1));
         assert_eq!(scores.overdue(at(1_999_000)), Some(Duration::ZERO));
+        // A correction is not scored, so nobody waits for it.
+        scores.candle(at(1_999_000), &candle(5, 2));
+        assert_eq!(scores.overdue(at(2_999_000)), Some(Duration::ZERO));
     }
 }
