@@ -87,7 +87,7 @@ fn note(orders: &mut BTreeMap<OrderId, Both>, verdict: &Verdict, put: impl FnOnc
 }
 
 /// `2026-11-21T09:30:00Z`, or `2h` for two hours ago.
-fn moment(flag: &str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
+pub(super) fn moment(flag: &str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
     let Some(text) = text else { return Ok(None) };
     let parsed = Timestamp::parse(text).or_else(|_| duration(text).map(|ago| spark_nats::now() - ago));
     let fix = "write 2026-11-21T09:30:00Z, or 2h for two hours ago";

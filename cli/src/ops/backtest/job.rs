@@ -9,13 +9,14 @@ use spark_bus_schema::backtests::{BacktestJob, COMBINATIONS_MAX, DataSource, Fil
 use spark_bus_schema::candles::TimeFrame;
 use spark_bus_schema::risk::Limits;
 use spark_bus_schema::strategies::{Params, StrategyKind};
-use spark_bus_schema::{Decimal, Message, Timestamp, Venue};
+use spark_bus_schema::{Decimal, Message, Venue};
 use spark_nats::now;
 
 use crate::args::backtests::{Fill, RunArgs};
 use crate::exit::Failure;
 use crate::ops::commands::reason;
 use crate::ops::orders::actor;
+use crate::ops::whatif::moment;
 
 /// The job; `bars` is the file, if any, `limits` are those that `--limits` means, `live` what the processes are told.
 ///
@@ -136,10 +137,6 @@ fn timeframe(arguments: &RunArgs, bars: Option<&Path>) -> Result<Option<TimeFram
 }
 
 fn data(arguments: &RunArgs, bars: Option<&Path>) -> Result<DataSource, Failure> {
-    let time = |flag: &str, text: &Option<String>| {
-        let parsed = text.as_deref().map(Timestamp::parse).transpose();
-        parsed.map_err(|error| Failure::usage(format!("{flag} {error}, e.g. 2024-01-01T00:00:00Z")))
-    };
     if let Some(path) = bars {
         if arguments.feed || arguments.from.is_some() || arguments.to.is_some() {
             return Err(Failure::usage(format!(
@@ -149,7 +146,7 @@ fn data(arguments: &RunArgs, bars: Option<&Path>) -> Result<DataSource, Failure>
         }
         return Ok(DataSource::Csv { path: absolute(path)? });
     }
-    let (from, to) = (time("--from", &arguments.from)?, time("--to", &arguments.to)?);
+    let (from, to) = (moment("--from", arguments.from.as_deref())?, moment("--to", arguments.to.as_deref())?);
     match (arguments.feed, from, to) {
         (true, from, to) => Ok(DataSource::Feed { from, to }),
         (false, Some(from), to) => Ok(DataSource::Exchange { from, to: to.unwrap_or_else(now) }),
