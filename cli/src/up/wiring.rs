@@ -134,14 +134,16 @@ fn candles(plan: &Plan, config: &Config) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The past of the demo is the simulated exchanges'.
+/// The past of the demo is the simulated exchanges'. The record becomes candles as in `candles`.
 fn backtest(plan: &Plan, config: &Config) -> Vec<(String, String)> {
+    let sessions = sessions(plan, config, "candles");
     if plan.live {
-        return Vec::new();
+        return sessions;
     }
     let open = simulated(plan)
         .filter(|(variable, _)| !config.is_given(&["backtest", &format!("{}_url", variable.to_ascii_lowercase())]));
-    open.map(|(variable, address)| (format!("SPARK_BACKTEST__{variable}_URL"), format!("http://{address}"))).collect()
+    let open = open.map(|(variable, address)| (format!("SPARK_BACKTEST__{variable}_URL"), format!("http://{address}")));
+    open.chain(sessions).collect()
 }
 
 fn portfolio(plan: &Plan, config: &Config) -> Vec<(String, String)> {

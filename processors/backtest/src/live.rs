@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use spark_bus_schema::candles::TimeFrame;
 use spark_bus_schema::orders::{Filters, InstrumentFilters};
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::subject::{self, LEDGER};
 use spark_bus_schema::{Decimal, Venue};
 use spark_nats::Bus;
@@ -25,6 +26,8 @@ pub struct Live {
     pub quote_age_max: Duration,
     /// How long a candle waits for late trades.
     pub grace: Duration,
+    /// When Borsa Istanbul is open.
+    pub calendar: Calendar,
     /// Of `ml_fusion`, whatever the data.
     pub model: Arc<Model>,
 }
@@ -53,6 +56,7 @@ impl Live {
             paper: spark_executor::EXCHANGES.into_iter().map(paper).collect(),
             quote_age_max: Duration::from_millis(executor.quote_age_ms_max),
             grace: Duration::from_millis(candles.grace_ms),
+            calendar: candles.calendar(),
             model: Arc::new(signal.load_model()?),
         })
     }
@@ -67,7 +71,7 @@ impl Live {
     #[must_use]
     pub fn recorded(&self, venue: Venue, symbol: &str, timeframe: TimeFrame) -> Recorded {
         let latency = self.paper.get(&venue).map_or(Duration::ZERO, |paper| paper.latency);
-        Recorded { latency, grace: self.grace, ..Recorded::new(venue, symbol, timeframe) }
+        Recorded { latency, grace: self.grace, calendar: self.calendar.clone(), ..Recorded::new(venue, symbol, timeframe) }
     }
 }
 
@@ -99,12 +103,13 @@ mod tests {
         let mut executor = spark_executor::Config { quote_age_ms_max: 7_000, ..Default::default() };
         executor.btcturk.latency_ms = 40;
         executor.btcturk.taker_fee_pct = Decimal::new(2, 1);
-        let candles = spark_candles::Config { grace_ms: 300, ..Default::default() };
+        let candles = spark_candles::Config { grace_ms: 300, bist_always_open: true, ..Default::default() };
         let live = Live::of(&executor, &candles, &spark_signal::Config::default()).unwrap();
         let ms = Duration::from_millis;
         for (venue, latency, commission) in [(Venue::Binance, 0, "0.1"), (Venue::Btcturk, 40, "0.2"), (Venue::Bist, 0, "0.1")] {
             let recorded = live.recorded(venue, "X", TimeFrame::M1);
             assert_eq!((recorded.latency, recorded.grace), (ms(latency), ms(300)), "{venue}");
+            assert_eq!(recorded.calendar, Calendar::always_open());
             assert_eq!(live.commission_pct(venue).to_string(), commission, "{venue}");
         }
         assert_eq!((live.quote_age_max, Live::default().grace), (ms(7_000), ms(1_000)));

@@ -10,6 +10,7 @@ use spark_backtest::engine::{Outcome, Settings, run};
 use spark_bus_schema::backtests::BacktestJob;
 use spark_bus_schema::candles::{Candle, TimeFrame};
 use spark_bus_schema::market::{Quote, QuoteBatch, Side, TickBatch, Trade};
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::{Fixed, Timestamp, Venue, subject};
 use spark_candles::bars::BarsConfig;
 use spark_nats::Meta;
@@ -160,6 +161,21 @@ fn the_model_takes_in_candles_in_doubt_and_does_not_trade_on_them_as_live() {
     let got: Vec<_> = run(&settings, &bars, &()).unwrap().trades.iter().map(|it| (it.decided_at, it.side)).collect();
     assert_eq!(got, decide(true));
     assert!(got.len() >= 5 && got != decide(false), "doubts made no difference: {got:?}");
+}
+
+#[test]
+fn shares_have_flat_candles_only_while_their_exchange_is_open_as_configured() {
+    let night = |calendar: Calendar| {
+        let (venue, symbol) = (Venue::Bist, "THYAO".to_owned());
+        let mut tape = Tape::new(&Recorded { venue, symbol, calendar, ..recorded(0) });
+        for (trade_id, ms) in [(1, 0), (2, 3_000), (3, 4_000)] {
+            let batch = TickBatch { venue, symbol: "THYAO".to_owned(), ..ticks(trade_id, &[(ms, "100")]) };
+            tape.trades(at(ms + 10), &batch).unwrap();
+        }
+        tape.end(at(4_100)).unwrap().len()
+    };
+    // At three in the morning.
+    assert_eq!((night(Calendar::always_open()), night(Calendar::default())), (4, 2));
 }
 
 #[test]

@@ -146,7 +146,9 @@ impl Config {
         BarsConfig { timeframes: self.timeframes.clone(), grace: Duration::from_millis(self.grace_ms) }
     }
 
-    pub(crate) fn calendar(&self) -> Calendar {
+    /// When Borsa Istanbul is open, as far as candles are concerned.
+    #[must_use]
+    pub fn calendar(&self) -> Calendar {
         if self.bist_always_open { Calendar::always_open() } else { Calendar::new(&self.bist_holidays, &self.bist_half_days) }
     }
 

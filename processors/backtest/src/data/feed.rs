@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use spark_bus_schema::candles::{Candle, TimeFrame};
 use spark_bus_schema::market::{Quote, QuoteBatch, TickBatch};
+use spark_bus_schema::session::Calendar;
 use spark_bus_schema::subject::{self, FEED};
 use spark_bus_schema::telemetry::{FeedState, FeedStatus};
 use spark_bus_schema::{Decimal, Fixed, Timestamp, Venue};
@@ -37,6 +38,8 @@ pub struct Recorded {
     pub latency: Duration,
     /// `[candles]`' grace.
     pub grace: Duration,
+    /// When Borsa Istanbul is open.
+    pub calendar: Calendar,
 }
 
 impl Recorded {
@@ -44,7 +47,8 @@ impl Recorded {
     #[must_use]
     pub fn new(venue: Venue, symbol: &str, timeframe: TimeFrame) -> Self {
         let grace = BarsConfig::default().grace;
-        Self { venue, symbol: symbol.to_owned(), timeframe, from: None, to: None, latency: Duration::ZERO, grace }
+        let (symbol, latency, calendar) = (symbol.to_owned(), Duration::ZERO, Calendar::default());
+        Self { venue, symbol, timeframe, from: None, to: None, latency, grace, calendar }
     }
 }
 
@@ -118,7 +122,7 @@ impl Tape {
     pub fn new(wanted: &Recorded) -> Self {
         let config = BarsConfig { timeframes: vec![wanted.timeframe], grace: wanted.grace };
         Self {
-            candles: bars::Bars::new(&config),
+            candles: bars::Bars::new(&config).with_calendar(wanted.calendar.clone()),
             bars: Bars::recorded(wanted.timeframe, wanted.latency),
             wanted: wanted.clone(),
             boundary: Timestamp::ZERO,
