@@ -106,6 +106,18 @@ impl World {
         self.candles.publish(&target, candle, Meta::default()).await.unwrap();
     }
 
+    /// FEED may lose the end of what it acknowledged when its broker is killed: that is told again, up to `n`.
+    async fn tell_again(&self, n: u32) {
+        self.operator.wait_connected().await;
+        let any = candle(0);
+        let target = subject::candle(any.venue, &any.symbol, any.timeframe);
+        let last = self.operator.last(FEED, &target).await.unwrap().map(|delivery| delivery.decode::<Candle>().unwrap());
+        let lost = (0..=n).map(candle).filter(|candle| last.as_ref().is_none_or(|last| candle.open_time > last.open_time));
+        for candle in lost {
+            self.candle(&candle).await;
+        }
+    }
+
     async fn stage(&self, stage: Stage, phase: Phase) {
         let model = self.config.load_model().unwrap().id().clone();
         let preview = PreviewOf { venue: Venue::Binance, symbol: "BTCUSDT".to_owned(), timeframe: TimeFrame::M1 };
@@ -155,6 +167,7 @@ async fn each_candle_is_scored_once_whatever_is_killed_and_forgotten() {
             50 => {
                 world.broker.kill();
                 world.broker.restart().await;
+                world.tell_again(n).await;
             }
             _ => {}
         }
