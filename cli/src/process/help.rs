@@ -76,7 +76,7 @@ const TEXTS: &[(&str, &str)] = &[
     ("spark_signal_answers_total", "Scores given to those who asked."),
     ("spark_signal_confidence", "Confidence of the newest score, by time frame."),
     ("spark_signal_intents_total", "Orders that the model asked for."),
-    ("spark_signal_latency_ms", "Time from a candle's close to its score's storage."),
+    ("spark_signal_latency_seconds", "Time from a candle's close to its score's storage."),
     ("spark_signal_scores_total", "Scores stored, by time frame and whether they are advisory."),
     ("spark_signal_unreadable_total", "Messages that could not be read, by reason."),
     ("spark_sim_requests_total", "Requests to the simulated exchanges, by status."),

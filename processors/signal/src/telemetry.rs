@@ -35,8 +35,8 @@ impl Telemetry {
                 self.advisory.fetch_add(u64::from(score.advisory), Ordering::Relaxed);
                 let (timeframe, advisory) = (score.timeframe.as_str(), if score.advisory { "true" } else { "false" });
                 metrics::counter!("spark_signal_scores_total", "timeframe" => timeframe, "advisory" => advisory).increment(1);
-                metrics::histogram!("spark_signal_latency_ms")
-                    .record(now().saturating_since(score.decided_at).as_secs_f64() * 1_000.0);
+                metrics::histogram!("spark_signal_latency_seconds")
+                    .record(now().saturating_since(score.decided_at).as_secs_f64());
                 if let Some(confid) = score.confid {
                     metrics::gauge!("spark_signal_confidence", "timeframe" => timeframe).set(confid);
                 }
