@@ -132,12 +132,15 @@ fn an_order_is_placed_once_listed_explained_and_stopped_on_a_running_system() {
         let ready = told["missing"].as_array().is_some_and(Vec::is_empty) && listed["orders"][0]["approved"] == true;
         if ready { Ok(()) } else { Err(format!("{told} {listed}")) }
     });
-    let buy = ["order", "buy", "BTCUSDT", "0.01", "--key", "test-1", "--reason", "a test", "--wait", "final"];
+    // It takes what is offered and waits for the rest: the best offer alone may be less.
+    let limit = ["--limit", "64000", "--tif", "gtc"];
+    let words = ["order", "buy", "BTCUSDT", "0.01", "--key", "test-1", "--reason", "a test", "--wait", "final"];
+    let buy = [&words[..], &limit].concat();
     let first = desk.json(&buy, 0);
     assert_eq!((first["approved"].as_bool(), first["filled"].to_string().as_str()), (Some(true), "0.01"), "{first}");
     let again = desk.json(&buy, 0);
     assert_eq!(again["order"], first["order"], "one key, one order");
-    let (code, _, error) = desk.run(&["order", "buy", "BTCUSDT", "0.02", "--key", "test-1"]);
+    let (code, _, error) = desk.run(&[&["order", "buy", "BTCUSDT", "0.02", "--key", "test-1"][..], &limit].concat());
     assert!(code == Some(1) && error.contains("quantity was 0.01"), "{error}");
     let (code, out, _) = desk.run(&["order", "buy", "BTCUSDT", "100"]);
     assert!(code == Some(1) && out.contains("refused by notional"), "{out}");
