@@ -1,4 +1,6 @@
-//! Documents for other languages: JSON Schema of every kind and one `AsyncAPI` 3 document.
+//! Documents for other languages: JSON Schema of every kind, one `AsyncAPI` 3 document, and [`markdown`] for people.
+
+pub mod markdown;
 
 use serde_json::{Map, Value, json};
 

@@ -44,6 +44,45 @@ struct Declared {
 static DECLARED: LazyLock<File> =
     LazyLock::new(|| toml::from_str(include_str!("../topology.toml")).expect("topology.toml is part of the build and tested"));
 
+/// A stream as it is declared, for documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub name: &'static str,
+    /// Patterns of the subjects that it stores.
+    pub subjects: &'static [String],
+    /// What it is for.
+    pub description: &'static str,
+    /// What is kept, for how long, and when it is acknowledged: a sentence.
+    pub kept: String,
+}
+
+/// Every stream as it is declared.
+pub fn described() -> impl Iterator<Item = Described> {
+    DECLARED.stream.iter().map(|stream| {
+        let mut kept = Vec::new();
+        if stream.work_queue {
+            kept.push("until it is done".to_owned());
+        }
+        if stream.last_per_subject {
+            kept.push("the newest message of each subject".to_owned());
+        }
+        kept.extend(stream.max_age_hours.map(|hours| format!("{hours} h")));
+        kept.extend(stream.max_bytes_mib.map(|mebibytes| format!("at most {mebibytes} MiB")));
+        if kept.is_empty() {
+            kept.push("for ever".to_owned());
+        }
+        if stream.deny_delete {
+            kept.push("no delete, no purge".to_owned());
+        }
+        kept.push(
+            if stream.persist_async { "acknowledged before it is written" } else { "synced before it is acknowledged" }
+                .to_owned(),
+        );
+        Described { name: &stream.name, subjects: &stream.subjects, description: &stream.description, kept: kept.join("; ") }
+    })
+}
+
 /// How the streams are set up, where installations differ.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {

@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use serde_json::Value;
-use spark_bus_schema::schema;
+use spark_bus_schema::schema::{
+    self,
+    markdown::{self, StreamDoc},
+};
+use spark_nats::topology;
 
 use crate::args::SchemaArgs;
 use crate::exit::Failure;
@@ -15,18 +19,25 @@ use crate::up::run_file::replace;
 /// # Errors
 /// Exit 75: the folder cannot be written.
 pub fn run(arguments: &SchemaArgs) -> Result<(), Failure> {
+    if arguments.markdown {
+        let text = subjects();
+        return match &arguments.out {
+            Some(folder) => write(folder, "subjects.md", &text),
+            None => output::line(text.trim_end()),
+        };
+    }
     let Some(folder) = &arguments.out else {
         let document = if arguments.json_schema { schema::json_schemas() } else { schema::asyncapi() };
         return output::line(&pretty(&document));
     };
     // With a folder and no choice, both: they do not get into each other's way.
     if arguments.asyncapi || !arguments.json_schema {
-        write(folder, "asyncapi.json", &schema::asyncapi())?;
+        write(folder, "asyncapi.json", &pretty(&schema::asyncapi()))?;
     }
     if (arguments.json_schema || !arguments.asyncapi)
         && let Value::Object(kinds) = schema::json_schemas()
     {
-        kinds.iter().try_for_each(|(kind, document)| write(folder, &format!("{kind}.schema.json"), document))?;
+        kinds.iter().try_for_each(|(kind, document)| write(folder, &format!("{kind}.schema.json"), &pretty(document)))?;
     }
     Ok(())
 }
@@ -35,9 +46,23 @@ fn pretty(document: &Value) -> String {
     serde_json::to_string_pretty(document).unwrap_or_default()
 }
 
-fn write(folder: &Path, name: &str, document: &Value) -> Result<(), Failure> {
+/// The reference of subjects and messages, as `docs/subjects.md` has it.
+#[must_use]
+pub fn subjects() -> String {
+    let streams: Vec<StreamDoc> = topology::described()
+        .map(|stream| StreamDoc {
+            name: stream.name.to_owned(),
+            subjects: stream.subjects.to_vec(),
+            description: stream.description.to_owned(),
+            kept: stream.kept,
+        })
+        .collect();
+    markdown::document(&streams)
+}
+
+fn write(folder: &Path, name: &str, document: &str) -> Result<(), Failure> {
     let path = folder.join(name);
-    let text = pretty(document) + "\n";
+    let text = document.trim_end().to_owned() + "\n";
     replace(&path, text.as_bytes()).map_err(|error| Failure::temporary(format!("write {}: {error}", path.display())))?;
     output::line(&path.display().to_string())
 }
