@@ -280,12 +280,6 @@ impl Calendar {
         Self { days: BTreeMap::new(), years: BTreeSet::new(), always: true }
     }
 
-    /// Whether it is the calendar of the demo.
-    #[must_use]
-    pub const fn is_always_open(&self) -> bool {
-        self.always
-    }
-
     /// Whether the bayrams of the moment's year are known.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
+use spark_bus_schema::telemetry::Call;
 use spark_bus_schema::{Timestamp, Venue};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -57,6 +58,28 @@ pub struct CallReport {
     pub http_status: Option<u16>,
     /// 1 for the first try.
     pub attempt: u32,
+}
+
+impl CallReport {
+    /// What the bus is told about it by the process that made the call.
+    #[must_use]
+    pub fn told_by(&self, service: &str) -> Call {
+        let error_type = match self.outcome {
+            Outcome::Ok => None,
+            Outcome::Err(error_type) => Some(error_type.as_str().to_owned()),
+        };
+        Call {
+            exchange: self.exchange,
+            service: service.to_owned(),
+            operation: self.operation.to_owned(),
+            started_at: self.started_at,
+            latency_us: u64::try_from(self.latency.as_micros()).unwrap_or(u64::MAX),
+            ok: error_type.is_none(),
+            error_type,
+            http_status: self.http_status,
+            attempt: self.attempt,
+        }
+    }
 }
 
 /// Called after every try, on the task that made it: it must not block.

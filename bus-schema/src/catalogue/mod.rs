@@ -114,7 +114,7 @@ pub fn entries() -> Vec<Entry> {
             FEED,
             CALLS,
             "telemetry.calls.{exchange}",
-            &["feed", "portfolio", "executor", "candles", "backtest"],
+            &["feed", "portfolio", "executor", "candles"],
             call,
             "One call to an exchange, with latency and outcome."
         ),

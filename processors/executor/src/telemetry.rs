@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use spark_bus_schema::telemetry::Call;
 use spark_bus_schema::{Message as _, subject};
-use spark_exchanges::{CallReport, Observer, Outcome};
+use spark_exchanges::{CallReport, Observer};
 use spark_nats::bus::Meta;
 use spark_nats::{Bus, Service};
 use tokio::sync::mpsc;
@@ -33,28 +33,10 @@ impl CallQueue {
     pub fn observer(&self) -> Observer {
         let queue = self.clone();
         Arc::new(move |report: &CallReport| {
-            if queue.sender.try_send(queue.call(report)).is_err() {
+            if queue.sender.try_send(report.told_by(queue.service)).is_err() {
                 queue.dropped.fetch_add(1, Ordering::Relaxed);
             }
         })
-    }
-
-    fn call(&self, report: &CallReport) -> Call {
-        let error_type = match report.outcome {
-            Outcome::Ok => None,
-            Outcome::Err(error_type) => Some(error_type.as_str().to_owned()),
-        };
-        Call {
-            exchange: report.exchange,
-            service: self.service.to_owned(),
-            operation: report.operation.to_owned(),
-            started_at: report.started_at,
-            latency_us: u64::try_from(report.latency.as_micros()).unwrap_or(u64::MAX),
-            ok: error_type.is_none(),
-            error_type,
-            http_status: report.http_status,
-            attempt: report.attempt,
-        }
     }
 }
 

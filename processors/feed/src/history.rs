@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spark_bus_schema::market::{Quote, Side, Trade};
 use spark_bus_schema::telemetry::Call;
 use spark_bus_schema::{Decimal, Fixed, Timestamp, Venue, subject};
-use spark_exchanges::{ApiConfig, Binance, BtcTurk, CallReport, ErrorType, Observer, Outcome};
+use spark_exchanges::{ApiConfig, Binance, BtcTurk, ErrorType, Observer};
 use spark_nats::{Bus, Meta, now};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -149,26 +149,8 @@ pub(crate) fn call_reports(bus: Bus, service: &'static str, shutdown: Cancellati
         }
     });
     Arc::new(move |report| {
-        if sender.try_send(call(service, report)).is_err() {
+        if sender.try_send(report.told_by(service)).is_err() {
             metrics::counter!("spark_feed_call_reports_dropped_total").increment(1);
         }
     })
-}
-
-fn call(service: &str, report: &CallReport) -> Call {
-    let error_type = match report.outcome {
-        Outcome::Ok => None,
-        Outcome::Err(error_type) => Some(error_type.as_str().to_owned()),
-    };
-    Call {
-        exchange: report.exchange,
-        service: service.to_owned(),
-        operation: report.operation.to_owned(),
-        started_at: report.started_at,
-        latency_us: u64::try_from(report.latency.as_micros()).unwrap_or(u64::MAX),
-        ok: error_type.is_none(),
-        error_type,
-        http_status: report.http_status,
-        attempt: report.attempt,
-    }
 }

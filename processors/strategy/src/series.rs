@@ -143,17 +143,17 @@ fn rows(history: &CandleHistory) -> impl Iterator<Item = Bar> + '_ {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use spark_bus_schema::DecimalColumn;
     use spark_bus_schema::candles::CandleSource;
 
     use super::*;
 
-    fn minute(number: i64) -> Timestamp {
+    pub fn minute(number: i64) -> Timestamp {
         Timestamp::from_millis(1_700_000_040_000 + number * 60_000)
     }
 
-    fn candle(number: i64, close: i64) -> Candle {
+    pub fn candle(number: i64, close: i64) -> Candle {
         let price = Decimal::from(close);
         Candle {
             venue: Venue::Binance,

@@ -11,7 +11,7 @@ use spark_bus_schema::{Timestamp, subject};
 use spark_nats::Effects;
 
 use super::config::Span;
-use super::{ACTOR, Actions};
+use super::{ACTOR, Actions, Critical};
 
 /// Until none of its rules has fired for so long, a counter-move stays.
 const BACK_AFTER: Span = Span(std::time::Duration::from_secs(5 * 60));
@@ -96,8 +96,23 @@ pub struct Standing {
 pub struct Firing {
     /// The rule's id.
     pub rule: String,
+    /// Tells it apart from every other: rule and scope.
+    pub key: String,
     /// What is said about it.
     pub evidence: Evidence,
+    /// The process whose restart may help.
+    pub restart: Option<String>,
+    /// The process that is missed, where the alert is about one.
+    pub missing: Option<String>,
+}
+
+impl Firing {
+    /// The critical that it is, if it is one.
+    #[must_use]
+    pub fn critical(&self) -> Option<Critical> {
+        let Self { key, evidence, restart, missing, .. } = self.clone();
+        (evidence.severity == Severity::Critical).then_some(Critical { key, evidence, restart, missing })
+    }
 }
 
 impl Actions {
@@ -143,12 +158,6 @@ impl Actions {
     pub(super) fn seed_move(&mut self, command: &CounterMove) {
         let standing = Standing { on: command.on, revision: command.revision, calm_since: None };
         self.state.moves.insert(command.kind, standing);
-    }
-
-    /// Whether a counter-move is in force.
-    #[must_use]
-    pub fn is_countered(&self, kind: CounterMoveKind) -> bool {
-        self.state.moves.get(&kind).is_some_and(|standing| standing.on)
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use spark_bus_schema::actions::Action;
-use spark_bus_schema::alerts::{Alert, AlertState, Severity};
+use spark_bus_schema::alerts::{Alert, Severity};
 use spark_bus_schema::telemetry::Windows;
 use spark_bus_schema::{DecodeError, Timestamp, Venue, header, subject};
 use spark_nats::{Delivery, Effects, Input, Machine, Reject};
 
-use crate::action::{Actions, Policy, Told};
+use crate::action::{Actions, Firing, Policy, Told};
 use crate::rule::{Rules, metric};
 use crate::window::Sample;
 
@@ -120,9 +120,8 @@ impl Guardrail {
     /// Decides what is done, when anything may have changed that.
     fn act(&mut self, at: Timestamp, effects: &mut Effects) {
         let Some(actions) = &mut self.actions else { return };
-        let criticals = self.trackers.iter_mut().flat_map(|tracker| tracker.criticals(at, &self.book)).collect();
-        actions.step(at, criticals, effects);
-        let firing: Vec<_> = self.trackers.iter_mut().flat_map(|tracker| tracker.firing(at, &self.book)).collect();
+        let firing: Vec<Firing> = self.trackers.iter_mut().flat_map(|tracker| tracker.firing(at, &self.book)).collect();
+        actions.step(at, firing.iter().filter_map(Firing::critical).collect(), effects);
         actions.counter(at, &firing, effects);
         self.acted_on = self.book.told;
     }
@@ -184,9 +183,7 @@ impl Guardrail {
                 }
             }
             for instance in tracker.instances.values() {
-                if matches!(instance.status.state, AlertState::Firing | AlertState::NoData)
-                    && let Some(severity) = instance.status.severity
-                {
+                if let Some(severity) = tracker::fires(&instance.status) {
                     *firing.entry((tracker.rule.alert.as_str(), severity)).or_insert(0) += 1;
                 }
             }

@@ -13,7 +13,7 @@ use super::SCOPES_MAX;
 use super::book::Book;
 use super::judge;
 use super::thresholds::{Changed, in_force};
-use crate::action::{Critical, Firing};
+use crate::action::Firing;
 use crate::alert::{self, Limits, Status};
 use crate::rule::Rule;
 use crate::rule::metric::HEARTBEATS;
@@ -150,24 +150,28 @@ impl Tracker {
         });
     }
 
-    /// Every scope that is critical now.
-    pub fn criticals<'a>(&'a mut self, at: Timestamp, book: &'a Book) -> impl Iterator<Item = Critical> + 'a {
-        let rule = &self.rule;
-        let is_critical = |status: &Status| fires(status) == Some(Severity::Critical);
-        self.instances.iter_mut().filter(move |(_, instance)| is_critical(&instance.status)).map(move |(scope_key, instance)| {
-            let evidence = evidence(rule, instance, at, Severity::Critical, book);
-            let missing = if rule.metric == HEARTBEATS { instance.scope.get("service").cloned() } else { None };
-            let key = format!("{}{SEPARATOR}{scope_key}", rule.id);
-            Critical { key, evidence, restart: rule.restart_in(&instance.scope), missing }
-        })
-    }
-
     /// Every scope that fires now.
     pub fn firing<'a>(&'a mut self, at: Timestamp, book: &'a Book) -> impl Iterator<Item = Firing> + 'a {
         let rule = &self.rule;
-        self.instances.values_mut().filter_map(move |instance| {
+        self.instances.iter_mut().filter_map(move |(scope_key, instance)| {
             let severity = fires(&instance.status)?;
-            Some(Firing { rule: rule.id.clone(), evidence: evidence(rule, instance, at, severity, book) })
+            let evidence = Evidence {
+                alert: rule.alert.clone(),
+                scope: instance.scope.clone(),
+                severity,
+                value: judge::read(rule, &mut instance.window, at, severity).value,
+                threshold: instance.limits.of(severity).map(|limit| limit.threshold),
+                unit: rule.unit.to_owned(),
+                since: at,
+                revision: book.revision(&rule.alert, &instance.scope),
+            };
+            Some(Firing {
+                rule: rule.id.clone(),
+                key: format!("{}{SEPARATOR}{scope_key}", rule.id),
+                evidence,
+                restart: rule.restart_in(&instance.scope),
+                missing: if rule.metric == HEARTBEATS { instance.scope.get("service").cloned() } else { None },
+            })
         })
     }
 
@@ -193,21 +197,8 @@ impl Tracker {
 }
 
 /// How bad it is, when it fires.
-fn fires(status: &Status) -> Option<Severity> {
+pub fn fires(status: &Status) -> Option<Severity> {
     status.severity.filter(|_| matches!(status.state, AlertState::Firing | AlertState::NoData))
-}
-
-fn evidence(rule: &Rule, instance: &mut Instance, at: Timestamp, severity: Severity, book: &Book) -> Evidence {
-    Evidence {
-        alert: rule.alert.clone(),
-        scope: instance.scope.clone(),
-        severity,
-        value: judge::read(rule, &mut instance.window, at, severity).value,
-        threshold: instance.limits.of(severity).map(|limit| limit.threshold),
-        unit: rule.unit.to_owned(),
-        since: at,
-        revision: book.revision(&rule.alert, &instance.scope),
-    }
 }
 
 pub fn millis(window: Duration) -> u64 {

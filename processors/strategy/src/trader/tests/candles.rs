@@ -6,33 +6,7 @@ use spark_bus_schema::strategies::StrategyKind;
 
 use super::*;
 use crate::config::Spec;
-
-fn minute(number: i64) -> Timestamp {
-    Timestamp::from_millis(1_700_000_040_000 + number * 60_000)
-}
-
-fn candle(number: i64, close: i64) -> Candle {
-    let price = Decimal::from(close);
-    Candle {
-        venue: Venue::Binance,
-        symbol: "BTCUSDT".into(),
-        timeframe: TimeFrame::M1,
-        open_time: minute(number),
-        close_time: minute(number + 1),
-        open: price,
-        high: price,
-        low: price,
-        close: price,
-        volume: Decimal::ONE,
-        quote_volume: price,
-        trades: 1,
-        revision: 1,
-        source: CandleSource::Ticks,
-        gap: false,
-        complete: true,
-        closed_at: minute(number + 1),
-    }
-}
+use crate::series::tests::{candle, minute};
 
 fn spec() -> Spec {
     Spec {
