@@ -98,10 +98,10 @@ async fn a_secret_in_ledger_or_configuration_keeps_the_file_from_being_written()
     refused(&evidence(folder.path(), &broker, "e.zip", &environment), "ledger/extract.jsonl");
     // A file of the data folder's keys.
     std::fs::create_dir_all(folder.path().join("data/keys")).unwrap();
-    std::fs::write(folder.path().join("data/keys/operator.token"), SECRET).unwrap();
+    std::fs::write(folder.path().join("data/keys/admin.token"), SECRET).unwrap();
     let output = evidence(folder.path(), &broker, "e.zip", &[]);
     let told = text(&output.stderr);
-    assert!(output.status.code() == Some(1) && told.contains("operator.token") && !told.contains(SECRET), "{told}");
+    assert!(output.status.code() == Some(1) && told.contains("admin.token") && !told.contains(SECRET), "{told}");
 }
 
 #[test]

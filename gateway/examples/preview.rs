@@ -1,5 +1,5 @@
 //! The page without the rest of the system: the real server on made-up messages. `cargo run -p spark-gateway --example preview`;
-//! `-- --killed` for a system that has stopped, `PREVIEW_LISTEN=127.0.0.1:N` for another port. With `SPARK_OPERATOR_TOKEN` commands
+//! `-- --killed` for a system that has stopped, `PREVIEW_LISTEN=127.0.0.1:N` for another port. With `SPARK_ADMIN_TOKEN` commands
 //! are taken, and answered as if they were stored: `amtool` can be tried on it.
 
 #[path = "preview/models.rs"]
@@ -18,7 +18,7 @@ use spark_bus_schema::telemetry::{FeedState, FeedStatus, Heartbeat, ProcessState
 use spark_bus_schema::{Fixed, Timestamp, Venue};
 use spark_gateway::app::App;
 use spark_gateway::event::Event;
-use spark_gateway::{Config, Files, OperatorToken, http, stream};
+use spark_gateway::{Config, Files, AdminToken, http, stream};
 use tokio_util::sync::CancellationToken;
 
 const MARKETS: [(Venue, &str, f64); 8] = [
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Config::default()
     };
     let listener = tokio::net::TcpListener::bind(config.listen).await?;
-    let token = OperatorToken::load(&config)?;
+    let token = AdminToken::load(&config)?;
     let (app, mut commands) = App::new(config, token, spark_nats::now());
     tokio::spawn(async move {
         for sequence in 1_000_000.. {

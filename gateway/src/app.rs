@@ -15,6 +15,7 @@ use spark_bus_schema::{Timestamp, subject};
 use spark_nats::{Bus, Meta, PublishError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use crate::auth::{AdminToken, Authority};
 use crate::config::Config;
 use crate::confirm::Confirmations;
 use crate::event::{Event, Unreadable};
@@ -24,7 +25,6 @@ use crate::record::Record;
 use crate::render::AlertsAnswer;
 use crate::requests::Requests;
 use crate::stream::Hub;
-use crate::token::OperatorToken;
 use crate::view::saved::Saved;
 use crate::view::{Change, View};
 use crate::waiters::Waiters;
@@ -145,7 +145,7 @@ pub struct App {
     pub config: Config,
     /// The live stream.
     pub hub: Hub,
-    pub(crate) token: Option<OperatorToken>,
+    pub(crate) authority: Authority,
     pub(crate) limiter: Limiter,
     pub(crate) http: Requests,
     pub(crate) tick_latency: TickLatency,
@@ -168,11 +168,11 @@ struct Rendered {
 impl App {
     /// An app with an empty view; commands come out of the receiver.
     #[must_use]
-    pub fn new(config: Config, token: Option<OperatorToken>, now: Timestamp) -> (Self, mpsc::Receiver<Command>) {
+    pub fn new(config: Config, admin: Option<AdminToken>, now: Timestamp) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let app = Self {
             hub: Hub::default(),
-            token,
+            authority: Authority::new(admin, config.tokens_file.clone()),
             limiter: Limiter::new(&config),
             http: Requests::default(),
             tick_latency: TickLatency::new(now),

@@ -10,6 +10,16 @@ use spark_bus_schema::telemetry::PROCESSES;
 
 use crate::view::Limits;
 
+/// Who may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reading {
+    /// Everybody who reaches the address.
+    Open,
+    /// Whoever has a token.
+    Token,
+}
+
 /// What the gateway is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -26,9 +36,13 @@ pub struct Config {
     pub exchanges: Vec<Venue>,
     /// Receivers of the notifier whose deliveries are told in `/metrics` from the beginning, with zeros.
     pub receivers: Vec<String>,
-    /// File with the token for commands, one line, at least 16 characters. Without it, and without the environment
-    /// variable `SPARK_OPERATOR_TOKEN`, commands are refused.
-    pub operator_token_file: Option<PathBuf>,
+    /// File with the first administrator's token, one line, at least 16 characters; the environment variable
+    /// `SPARK_ADMIN_TOKEN` wins.
+    pub admin_token_file: Option<PathBuf>,
+    /// File with the tokens that `spark token` makes; `keys/tokens.json` in the data folder when nothing is said.
+    pub tokens_file: Option<PathBuf>,
+    /// Whether reading needs a viewer's token; open on loopback and by token elsewhere when nothing is said.
+    pub reading: Option<Reading>,
     /// Requests a second that one client may make on `/api`, in the long run.
     pub rate_per_second: u32,
     /// Requests that one client may make on `/api` at once.
@@ -59,7 +73,9 @@ impl Default for Config {
             expected: PROCESSES.iter().filter(|name| **name != "gateway").map(|name| (*name).to_owned()).collect(),
             exchanges: vec![Venue::Binance, Venue::Btcturk],
             receivers: vec!["file".to_owned()],
-            operator_token_file: None,
+            admin_token_file: None,
+            tokens_file: None,
+            reading: None,
             rate_per_second: 10,
             rate_burst: 20,
             request_timeout_ms: 10_000,
@@ -105,6 +121,12 @@ impl Config {
             problems.push(format!("build_sha = {sha:?}: not a commit id; \"74cb439\" would be right"));
         }
         problems
+    }
+
+    /// Whether reading needs no token.
+    #[must_use]
+    pub fn reading_is_open(&self) -> bool {
+        self.reading.map_or(self.listen.ip().is_loopback(), |reading| reading == Reading::Open)
     }
 
     /// When Borsa Istanbul is open.

@@ -1,17 +1,20 @@
 //! Confirmations: the word that turns a request which was shown its effect into one that is carried out, once.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use spark_bus_schema::Timestamp;
 
+use crate::auth::random;
+
 /// A confirmation holds this long.
 pub const VALID: Duration = Duration::from_secs(120);
 /// Confirmations that may wait; of more, the oldest is forgotten.
 pub const WAITING_MAX: usize = 64;
+/// Only who has a token can use one, so it protects from a mistake, not from a thief.
+const TOKEN_BYTES: usize = 16;
 
 /// What waits to be confirmed.
 #[derive(Default)]
@@ -38,7 +41,7 @@ impl Confirmations {
     /// what that would change.
     #[must_use]
     pub fn ask(&self, request: &str, now: Timestamp) -> (String, Timestamp) {
-        let (token, ends_at) = (token(now), now + VALID);
+        let (token, ends_at) = (random::hex(TOKEN_BYTES), now + VALID);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, held| held.ends_at > now);
         while waiting.len() >= WAITING_MAX {
@@ -60,17 +63,6 @@ impl Confirmations {
         let request: [u8; 32] = Sha256::digest(request).into();
         if held.request == request { Ok(()) } else { Err(Unconfirmed::Different) }
     }
-}
-
-/// 32 hexadecimal digits. Only who has the operator's token can use it, so it protects from a mistake, not from a thief.
-pub(crate) fn token(now: Timestamp) -> String {
-    let mut hash = Sha256::new();
-    for _ in 0..2 {
-        // Keyed by the system's randomness.
-        hash.update(RandomState::new().build_hasher().finish().to_be_bytes());
-    }
-    hash.update(now.as_nanos().to_be_bytes());
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The token file cannot be read.
-    #[error("read gateway.operator_token_file {}", path.display())]
+    #[error("read gateway.admin_token_file {}", path.display())]
     TokenFile {
         /// The file.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The token can be guessed.
-    #[error("the operator token from {origin} has fewer than {min} characters; `openssl rand -hex 32` makes a good one")]
+    #[error("the token from {origin} has fewer than {min} characters; `openssl rand -hex 32` makes a good one")]
     TokenShort {
         /// File or environment variable.
         origin: String,

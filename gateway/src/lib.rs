@@ -10,6 +10,7 @@
 //! `follow` (the wiring to the bus), `checkpoint` (what a restart goes on from).
 
 pub mod app;
+pub mod auth;
 pub mod changes;
 mod checkpoint;
 mod config;
@@ -25,7 +26,6 @@ pub mod record;
 pub mod render;
 pub mod requests;
 pub mod stream;
-mod token;
 pub mod view;
 mod waiters;
 
@@ -34,7 +34,7 @@ use std::sync::Arc;
 pub use config::Config;
 pub use error::Error;
 use spark_nats::Service;
-pub use token::OperatorToken;
+pub use auth::AdminToken;
 use tokio::net::TcpListener;
 
 pub use crate::app::{BacktestDetails, BacktestReport, ChainHashes, Files};
@@ -68,8 +68,8 @@ pub async fn serve_with(listener: TcpListener, service: Service, config: Config,
     if !problems.is_empty() {
         return Err(Error::Config(problems));
     }
-    let token = OperatorToken::load(&config)?;
-    let (app, receiver) = App::new(config, token, spark_nats::now());
+    let admin = AdminToken::load(&config)?;
+    let (app, receiver) = App::new(config, admin, spark_nats::now());
     let app = Arc::new(app);
     let (bus, shutdown) = (service.bus.clone(), service.shutdown.clone());
     app.connect(bus.clone());

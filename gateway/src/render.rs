@@ -1,5 +1,6 @@
 //! The view in the shapes that leave it as JSON, over HTTP and on the live stream alike.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::alerts::{Alert, Severity};
@@ -23,7 +24,7 @@ use crate::view::windows::{ERROR_RATE_RULE, P95_RULE, STALENESS_RULE};
 use crate::view::{FeedRow, ParkedRows, View, portfolio};
 
 /// Processes, feeds, broker and parked messages.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct System {
     /// Now at the gateway, ms since the epoch: ages are counted against it, whatever the browser's clock says.
     pub now_ms: i64,
@@ -59,7 +60,7 @@ impl System {
 }
 
 /// Alerts.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct AlertsAnswer<'a> {
     /// How far to trust it.
     pub status: Word,
@@ -82,7 +83,7 @@ impl<'a> AlertsAnswer<'a> {
 }
 
 /// Prices.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct PricesAnswer {
     /// How far to trust it; left out where only the changed rows are told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,7 +163,7 @@ impl<'a> Signals<'a> {
 }
 
 /// The three figures of `GET /api/tools/get_metrics`; null where there is no data.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Figures {
     /// Refresh latency, ms.
     pub p95_ms: Option<f64>,
@@ -185,7 +186,7 @@ impl Figures {
 }
 
 /// `GET /api/public/metrics`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct PublicMetrics {
     #[serde(flatten)]
     status: Status,

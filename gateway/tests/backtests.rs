@@ -16,7 +16,7 @@ use spark_bus_schema::backtests::{BacktestJob, DataSource, JobCancel, JobState};
 use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::strategies::StrategyRegistered;
 use spark_bus_schema::subject::{self, JOBS, LEDGER};
-use spark_gateway::{Config, Files, OperatorToken};
+use spark_gateway::{Config, Files, AdminToken};
 use spark_nats::testing::TestBroker;
 use tokio::net::TcpListener;
 
@@ -295,7 +295,7 @@ async fn details_and_report_come_from_files_of_this_machine_and_the_report_reach
     let details = |id: &str| (id == "bt-1").then(|| json!({"equity": [[1, 10_000.0]], "trades": []}));
     let report = |id: &str| (id == "bt-1").then(|| "<!doctype html><style>p{color:red}</style><p>12.5 %".to_owned());
     let files = Files { backtest: Some(Arc::new(details)), report: Some(Arc::new(report)), ..Files::default() };
-    let config = Config { operator_token_file: Some(file), expected: Vec::new(), ..roomy() };
+    let config = Config { admin_token_file: Some(file), expected: Vec::new(), ..roomy() };
     let task = tokio::spawn(spark_gateway::serve_with(listener, service, config, files));
     let gateway = Running { address, stop, task };
     let worker = broker.bus("backtest").await;
@@ -332,7 +332,7 @@ const CHANGING: [(&str, &str); 7] = [
 #[tokio::test]
 async fn what_changes_something_needs_the_token_and_is_switched_off_without_one_configured() {
     let closed = gateway(roomy(), None).await;
-    let open = gateway(roomy(), Some(OperatorToken::new(&SecretString::from(TOKEN), "test").unwrap())).await;
+    let open = gateway(roomy(), Some(AdminToken::new(&SecretString::from(TOKEN), "test").unwrap())).await;
     for (path, body) in CHANGING {
         let line = format!("POST {path}");
         let bearer = format!("Bearer {TOKEN}");

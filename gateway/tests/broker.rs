@@ -165,7 +165,7 @@ async fn a_breaker_command_is_in_the_ledger_when_it_is_confirmed() {
     let broker = TestBroker::start().await;
     let file = broker.dir().join("token");
     std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
-    let gateway = start(&broker, Config { operator_token_file: Some(file), ..roomy() }).await;
+    let gateway = start(&broker, Config { admin_token_file: Some(file), ..roomy() }).await;
     gateway.see("/api/processes", |answer| answer.json()["broker_connected"] == true).await;
     let line = "POST /api/tools/circuit-breaker?exchange=binance&state=open&reason=maintenance";
     let answer = request(gateway.address, line, &[("Authorization", "Bearer 0123456789abcdef0123456789abcdef")]).await;

@@ -91,7 +91,7 @@ struct Running {
 async fn begin(broker: &TestBroker, folder: &str) -> Running {
     let token = broker.dir().join("token");
     std::fs::write(&token, TOKEN).unwrap();
-    let config = Config { operator_token_file: Some(token), expected: Vec::new(), ..roomy() };
+    let config = Config { admin_token_file: Some(token), expected: Vec::new(), ..roomy() };
     let service = broker.service_in("gateway", folder).await;
     let (stop, file) = (service.shutdown.clone(), service.data_dir.join("checkpoint.sqlite"));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -17,14 +17,14 @@ use spark_bus_schema::{Decimal, Fixed, Timestamp, Venue};
 use spark_gateway::app::Outgoing;
 use spark_gateway::event::Event;
 use spark_gateway::stream::BACKLOG_MAX;
-use spark_gateway::{Config, Error, OperatorToken};
+use spark_gateway::{Config, Error, AdminToken};
 use spark_nats::{Bus, ConnectOptions, Credentials, Service};
 use tokio_util::sync::CancellationToken;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-fn token() -> Option<OperatorToken> {
-    Some(OperatorToken::new(&SecretString::from(TOKEN), "test").unwrap())
+fn token() -> Option<AdminToken> {
+    Some(AdminToken::new(&SecretString::from(TOKEN), "test").unwrap())
 }
 
 fn decimal(text: &str) -> Decimal {
@@ -260,7 +260,7 @@ async fn commands_need_the_token_and_without_one_configured_they_are_switched_of
     let answer = request(closed.address, LINE, &[("Authorization", "Bearer x")]).await;
     assert_eq!(answer.status, 403);
     assert!(
-        answer.body.contains("gateway.operator_token_file") && answer.body.contains("SPARK_OPERATOR_TOKEN"),
+        answer.body.contains("gateway.admin_token_file") && answer.body.contains("SPARK_ADMIN_TOKEN"),
         "{}",
         answer.body
     );

@@ -10,35 +10,20 @@ use std::time::Duration;
 
 use figment::value::{Dict, Value};
 use serde::{Deserialize, Serialize};
+use spark_bus_schema::telemetry::PROCESSES;
 use spark_bus_schema::{Instrument, InstrumentTable};
 use spark_nats::topology::Settings;
 
-pub use problem::{Place, Problem, is_secret, nearest};
+pub use problem::{Place, Problem, is_secret, nearest, unknown};
 pub use section::extract;
 pub use sources::{DEFAULT_FILE, Sources};
 
 use crate::exit::Failure;
 
-/// The sections of the file.
-pub const SECTIONS: &[&str] = &[
-    "feed",
-    "portfolio",
-    "guardrail",
-    "auditor",
-    "risk",
-    "executor",
-    "candles",
-    "strategy",
-    "notifier",
-    "reporter",
-    "signal",
-    "rollout",
-    "backtest",
-    "gateway",
-    "exchange-sim",
-    "nats",
-    "supervisor",
-];
+/// The sections of the file: one a process, and two more.
+fn sections() -> Vec<&'static str> {
+    PROCESSES.into_iter().chain(["nats", "supervisor"]).collect()
+}
 
 /// The list of further symbols.
 const INSTRUMENT: &str = "instrument";
@@ -323,17 +308,18 @@ struct Check<'a> {
 impl Check<'_> {
     /// Top-level names that are no section.
     fn sections(&mut self) {
+        let known = sections();
         for (name, value) in self.sources.values() {
             let keys = [name.clone()];
             if name == INSTRUMENT {
                 continue;
             }
-            if !SECTIONS.contains(&name.as_str()) {
+            if !known.contains(&name.as_str()) {
                 self.problems.push(Problem {
                     place: self.sources.place(&keys),
                     key: Some(name.clone()),
                     value: None,
-                    what: problem::unknown("section", name, SECTIONS),
+                    what: problem::unknown("section", name, &known),
                 });
             } else if !matches!(value, Value::Dict(..)) {
                 self.problems.push(Problem {

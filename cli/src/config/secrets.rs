@@ -126,7 +126,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::fs::create_dir(path("keys")).unwrap();
-        std::fs::write(path("keys/operator.token"), "kept-token-0001\n").unwrap();
+        std::fs::write(path("keys/admin.token"), "kept-token-0001\n").unwrap();
         std::fs::write(path("binance.key"), "file-key-0002").unwrap();
         std::fs::write(path("binance.secret"), "file-secret-0003").unwrap();
         let text = format!(
@@ -147,7 +147,7 @@ mod tests {
         ];
         let secrets = config.secrets(folder.path(), environment.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let found = |text: &str| secrets.find(text.as_bytes()).map(|(name, _)| name.to_owned());
-        assert_eq!(found("kept-token-0001"), Some(format!("file {}", path("keys/operator.token").display())));
+        assert_eq!(found("kept-token-0001"), Some(format!("file {}", path("keys/admin.token").display())));
         assert_eq!(found("x file-key-0002"), Some(format!("file {}", path("binance.key").display())));
         assert_eq!(found("file-secret-0003"), Some(format!("file {}", path("binance.secret").display())));
         assert!(config.effective()["nats"]["url"] == "nats://bob:(hidden)@127.0.0.1:4222");

@@ -181,7 +181,10 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
                 backtest: Some(backtests::details(&service)),
                 report: Some(backtests::report(&service)),
             };
-            as_task(spark_gateway::run(service, config.gateway, files)).await
+            let mut gateway = config.gateway;
+            let keys = service.data_dir.with_file_name("keys");
+            gateway.tokens_file.get_or_insert_with(|| keys.join(spark_gateway::auth::tokens::FILE));
+            as_task(spark_gateway::run(service, gateway, files)).await
         }
         Process::ExchangeSim => {
             // It knows no broker; its heartbeat is the runtime's.

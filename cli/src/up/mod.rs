@@ -8,6 +8,7 @@ mod replay;
 mod restarts;
 pub mod run_file;
 mod supervisor;
+mod tokens;
 mod wiring;
 
 use std::collections::BTreeMap;
@@ -111,15 +112,14 @@ async fn prepare(
     let nats_binary = server::obtain(&tools, &mut |line| output::note(line)).await?;
     let executable = std::env::current_exe().map_err(|error| Failure::internal(format!("find this binary: {error}")))?;
     let ports = Ports::choose(listen).map_err(|error| Failure::temporary(format!("choose ports: {error}")))?;
-    let token = wiring::operator_token(&data, config);
-    let operator_token = token.map_err(|error| Failure::temporary(format!("write {}: {error}", data.join("keys").display())))?;
+    let tokens = tokens::prepare(&data, config)?;
     // Where money is real, somebody has to want them.
     let strategy = config.strategy.enabled.unwrap_or(!arguments.live);
     let config = config.file.as_deref().map(plan::absolute).transpose();
     let config = config.map_err(|error| Failure::temporary(format!("working folder: {error}")))?;
     let json_logs = global.json || std::env::var("SPARK_LOG_FORMAT").is_ok_and(|format| format == "json");
     let (live, speed) = (arguments.live, arguments.speed.clone());
-    Ok(Plan { executable, data, config, nats_binary, ports, live, strategy, replay, speed, operator_token, json_logs })
+    Ok(Plan { executable, data, config, nats_binary, ports, live, strategy, replay, speed, tokens, json_logs })
 }
 
 /// From the first process to the last.

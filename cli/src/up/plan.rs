@@ -10,6 +10,7 @@ use spark_nats::identities::Identities;
 use spark_nats::server;
 
 use super::child::Program;
+use super::tokens::Tokens;
 use super::wiring;
 use crate::config::Config;
 use crate::process::{Process, stop};
@@ -92,8 +93,8 @@ pub struct Plan {
     pub replay: Vec<PathBuf>,
     /// Replay speed.
     pub speed: String,
-    /// File with the token for commands at the gateway, when `up` made it.
-    pub operator_token: Option<PathBuf>,
+    /// Tokens for the gateway.
+    pub tokens: Tokens,
     /// Logs as JSON.
     pub json_logs: bool,
 }

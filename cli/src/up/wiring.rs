@@ -1,9 +1,6 @@
 //! What differs from process to process when `spark up` starts them: overrides of their configuration by environment.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 
 use spark_bus_schema::session::Day;
 use spark_exchange_sim::{
@@ -67,7 +64,7 @@ pub fn environment(plan: &Plan, config: &Config, process: Process) -> Vec<(Strin
         }
         Process::Backtest => backtest(plan, config),
         Process::Notifier => address(plan, config, "notifier", "external_url"),
-        Process::Reporter => address(plan, config, "reporter", "gateway_url"),
+        Process::Reporter => reporter(plan, config),
         Process::Gateway => gateway(plan, config),
         Process::ExchangeSim => exchange_sim(plan),
     };
@@ -237,8 +234,16 @@ fn gateway(plan: &Plan, config: &Config) -> Vec<(String, String)> {
         settings.push(("SPARK_GATEWAY__RECEIVERS".to_owned(), list(&receivers)));
     }
     settings.extend(sessions(plan, config, "gateway"));
-    if let Some(token) = &plan.operator_token {
-        settings.push(("SPARK_GATEWAY__OPERATOR_TOKEN_FILE".to_owned(), token.display().to_string()));
+    if let Some(token) = &plan.tokens.admin {
+        settings.push(("SPARK_GATEWAY__ADMIN_TOKEN_FILE".to_owned(), token.display().to_string()));
+    }
+    settings
+}
+
+fn reporter(plan: &Plan, config: &Config) -> Vec<(String, String)> {
+    let mut settings = address(plan, config, "reporter", "gateway_url");
+    if !config.is_given(&["reporter", "gateway_token_file"]) {
+        settings.push(("SPARK_REPORTER__GATEWAY_TOKEN_FILE".to_owned(), plan.tokens.reporter.display().to_string()));
     }
     settings
 }
@@ -273,27 +278,6 @@ pub fn simulator(plan: &Plan) -> Option<String> {
     (!plan.live && PROCESSES.contains(&Process::ExchangeSim)).then(|| format!("http://127.0.0.1:{port}"))
 }
 
-/// The token for commands at the gateway, made once; none when the person brings one.
-///
-/// # Errors
-/// The data folder cannot be written.
-pub fn operator_token(data: &Path, config: &Config) -> std::io::Result<Option<PathBuf>> {
-    const BYTES: usize = 24;
-    if std::env::var_os("SPARK_OPERATOR_TOKEN").is_some() || config.gateway.operator_token_file.is_some() {
-        return Ok(None);
-    }
-    let path = data.join("keys").join("operator.token");
-    if !path.exists() {
-        let mut bytes = [0; BYTES];
-        std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        std::fs::create_dir_all(data.join("keys"))?;
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(token.as_bytes())?;
-    }
-    Ok(Some(path))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -302,6 +286,7 @@ mod tests {
     use spark_bus_schema::orders::TradingMode;
 
     use super::super::plan::Ports;
+    use super::super::tokens::Tokens;
     use super::*;
 
     fn plan(live: bool, replay: &[&str]) -> Plan {
@@ -321,7 +306,10 @@ mod tests {
             strategy: !live,
             replay: replay.iter().map(PathBuf::from).collect(),
             speed: "max".to_owned(),
-            operator_token: Some("/tmp/da ta/keys/operator.token".into()),
+            tokens: Tokens {
+                admin: Some("/tmp/da ta/keys/admin.token".into()),
+                reporter: "/tmp/da ta/keys/reporter.token".into(),
+            },
             json_logs: false,
         }
     }
@@ -368,7 +356,7 @@ mod tests {
                 "strategy"
             ]
         );
-        assert_eq!(demo.gateway.operator_token_file, Some("/tmp/da ta/keys/operator.token".into()));
+        assert_eq!(demo.gateway.admin_token_file, Some("/tmp/da ta/keys/admin.token".into()));
         assert_eq!(demo.executor.btcturk.base_url.as_deref(), Some("http://127.0.0.1:5002"));
         assert_eq!(demo.executor.binance.user_data.url.as_deref(), Some("ws://127.0.0.1:5001/ws-api/v3"));
         assert_eq!(demo.executor.binance.mode, TradingMode::Paper);

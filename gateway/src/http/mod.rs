@@ -1,5 +1,6 @@
 //! HTTP: routes, and what every request passes through. Knows the view and nothing of the broker.
 
+pub mod access;
 mod actions;
 mod alertmanager;
 mod backtests;
@@ -16,6 +17,7 @@ mod read;
 mod rollout;
 pub mod server;
 mod strategies;
+mod table;
 mod tools;
 
 use std::sync::Arc;
@@ -26,23 +28,21 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::get;
 use axum::{Router, body};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::auth::Role;
+use access::{Access, Gate};
 use problem::Problem;
 use server::Peer;
+use table::{KILL_SWITCH, STREAM};
 
 /// Bytes that a request's body may have.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 /// As [`BODY_BYTES_MAX`], for a body whose length the head does not tell.
 const BODY_BYTES_READ_MAX: usize = 64 * 1024;
-/// The path of the kill switch: whoever may stop everything is never told to come back later.
-const KILL_SWITCH: &str = "/api/exec/kill-switch";
-/// The path of the live stream: no rate limit and no time limit apply, its clients are bounded in number.
-const STREAM: &str = "/api/stream";
-
 /// What begins like this is Alertmanager's API, whose clients take no problem documents.
 const ALERTMANAGER: &str = "/api/v2/";
 
@@ -57,8 +57,9 @@ pub(crate) struct Context {
 pub fn router(app: Arc<App>, shutdown: CancellationToken) -> Router {
     let context = Context { app, shutdown };
     let mut router = Router::new();
-    for (path, handler) in routes() {
-        router = router.route(path, handler);
+    for route in table::routes() {
+        let gate = Gate { context: context.clone(), access: route.access };
+        router = router.route(route.path, route.handler.route_layer(middleware::from_fn_with_state(gate, access::gate)));
     }
     for file in page::FILES {
         router = router.route(file.path, get(|| async { page::answer(file) }));
@@ -72,70 +73,19 @@ pub fn router(app: Arc<App>, shutdown: CancellationToken) -> Router {
         .with_state(context)
 }
 
-fn routes() -> [(&'static str, MethodRouter<Context>); 54] {
-    [
-        ("/health", get(read::health)),
-        ("/api/healthz", get(read::healthz)),
-        ("/metrics", get(read::metrics)),
-        ("/api/portfolio", get(read::portfolio)),
-        ("/api/alerts", get(read::alerts)),
-        ("/api/processes", get(read::processes)),
-        ("/api/prices", get(read::prices)),
-        ("/api/chart", get(tools::chart)),
-        ("/api/public/alert/last", get(read::last_alert)),
-        ("/api/public/metrics", get(read::public_metrics)),
-        ("/api/public/metrics.prom", get(read::metrics)),
-        ("/api/public/smoke-last", get(read::smoke_last)),
-        ("/api/tools/metrics/timeseries", get(tools::timeseries)),
-        ("/api/tools/get_metrics", get(tools::get_metrics)),
-        ("/api/tools/circuit-breaker", post(tools::circuit_breaker)),
-        ("/api/exec/order", post(exec::place::place)),
-        ("/api/exec/orders", get(exec::look::orders)),
-        ("/api/exec/orders/{id}", get(exec::look::order)),
-        ("/api/exec/orders/{id}/cancel", post(exec::commands::cancel)),
-        ("/api/exec/positions", get(exec::look::positions)),
-        ("/api/exec/start", post(exec::commands::start)),
-        ("/api/exec/stop", post(exec::commands::stop)),
-        ("/api/exec/strategies", get(exec::look::strategies)),
-        (KILL_SWITCH, get(exec::look::kill_switch).post(exec::commands::kill_switch)),
-        ("/api/exec/limits", get(exec::look::limits).post(exec::limits::set)),
-        ("/api/exec/resume", post(exec::commands::resume)),
-        ("/api/exec/reconciliation", get(exec::look::reconciliation)),
-        ("/api/audit/list", post(exec::audit::list)),
-        ("/api/actions", post(actions::act)),
-        ("/api/actions/log", get(read::actions_log)),
-        ("/api/notifications", get(read::notifications)),
-        ("/api/processes/{service}/restart", post(actions::restart)),
-        ("/api/v2/alerts", get(alertmanager::alerts::alerts)),
-        ("/api/v2/alerts/groups", get(alertmanager::alerts::groups)),
-        ("/api/v2/receivers", get(alertmanager::receivers)),
-        ("/api/v2/status", get(alertmanager::status)),
-        ("/api/v2/silences", get(alertmanager::silences::list).post(alertmanager::silences::set)),
-        ("/api/v2/silence/{id}", delete(alertmanager::silences::end).get(alertmanager::silences::one)),
-        ("/api/ml/score", post(ml::score::score)),
-        ("/api/ml/scores", get(ml::scores)),
-        ("/api/ml/version", get(ml::version)),
-        ("/api/ml/calibration", get(ml::calibration)),
-        ("/api/rollout", get(rollout::get).post(rollout::set)),
-        ("/api/strategies", get(strategies::list).post(strategies::register)),
-        ("/api/strategies/{name}/promote", post(strategies::promote)),
-        ("/api/strategies/{name}/start", post(strategies::start)),
-        ("/api/strategies/{name}/stop", post(strategies::stop)),
-        ("/api/backtest", get(backtests::list).post(backtests::place::place)),
-        ("/api/backtest/compare", get(backtests::compare)),
-        ("/api/backtest/{id}", get(backtests::one)),
-        ("/api/backtest/{id}/cancel", post(backtests::cancel)),
-        ("/api/backtest/{id}/report", get(backtests::report)),
-        ("/bist/snapshot", get(bist::snapshot)),
-        (STREAM, get(read::stream)),
-    ]
-}
-
 async fn unknown_route(method: Method, uri: Uri) -> Problem {
-    let paths: Vec<&str> = routes().iter().map(|(path, _)| *path).collect();
+    let mut paths: Vec<&str> = table::routes().iter().map(|route| route.path).collect();
+    paths.dedup();
     Problem::new(StatusCode::NOT_FOUND, "unknown-route", "There is nothing here")
         .detail(format!("no route for {method} {}", uri.path()))
         .fix(format!("known paths: / {}", paths.join(" ")))
+}
+
+/// Every route with what it asks of whoever uses it: method, path, access. The page's own files are not among them: they are
+/// open.
+#[must_use]
+pub fn table() -> Vec<(Method, &'static str, Access)> {
+    table::routes().into_iter().map(|route| (route.method, route.path, route.access)).collect()
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
@@ -161,7 +111,7 @@ async fn limits(State(context): State<Context>, request: Request, next: Next) ->
     }
     let path = request.uri().path();
     let stream = path == STREAM;
-    let stops_everything = path == KILL_SWITCH && command::is_operator(&context.app, request.headers());
+    let stops_everything = path == KILL_SWITCH && access::may(&context.app, request.headers(), Role::Operator);
     if is_api(path) && !stream && !stops_everything {
         let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(Peer(address))| address.ip());
         if let Some(wait) = peer.and_then(|peer| context.app.limiter.check(peer)) {

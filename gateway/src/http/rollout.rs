@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,13 +12,15 @@ use spark_bus_schema::rollout::{RolloutCommand, RolloutVerb, Stage};
 use spark_bus_schema::signals::ModelId;
 use tokio::time::Instant;
 
-use super::command::{actor, authorize, send};
+use super::access::Caller;
+use super::command::send;
 use super::exec::body;
 use super::exec::commands::confirmation;
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, json as answer};
 use crate::app::{App, Awaited, Outgoing};
+use crate::auth::Role;
 use crate::view::View;
 use crate::view::rollouts::{ChangeRow, HISTORY_MAX, RolloutAnswer};
 use crate::view::status::Word;
@@ -61,11 +63,14 @@ struct Asked {
 }
 
 /// Says it to the rollout and waits for its word. Asks for a confirmation first.
-pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
+pub async fn set(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
+    // To stop a model is daily work; to let one trade is not.
+    if !matches!(asked.verb, RolloutVerb::Pause | RolloutVerb::Abort) {
+        caller.may(Role::Admin, words::verb(asked.verb))?;
+    }
     let plan = plan(&context.app.view(), &asked)?;
     if !asked.confirm {
         let detail = format!("{}; see `effect`", plan.word);

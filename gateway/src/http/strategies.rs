@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -17,14 +17,16 @@ use spark_bus_schema::subject::{self, LEDGER};
 use spark_bus_schema::{Message, Venue, encode};
 use spark_nats::{AppendError, Bus, Meta, SubjectWriter};
 
-use super::command::{actor, authorize, send};
+use super::access::Caller;
+use super::command::send;
 use super::exec::body::{self, Exact};
 use super::exec::commands::confirmation;
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, json as answer};
 use crate::app::{App, Outgoing};
-use crate::confirm;
+use crate::auth::Role;
+use crate::auth::random;
 use crate::desk::STORE_LIMIT;
 use crate::view::registry::RegisteredRow;
 use crate::view::status::Word;
@@ -83,14 +85,13 @@ impl<'de> Deserialize<'de> for Text {
 /// `POST /api/strategies`: registers one, or gives one other parameters, with which it begins again.
 pub async fn register(
     State(context): State<Context>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
     let wrong = |what: String| Problem::bad_value("body", what, format!("e.g. {EXAMPLE}"));
     let mut strategy = StrategyRegistered {
         name: asked.name,
@@ -144,50 +145,49 @@ struct Move {
 pub async fn promote(
     State(context): State<Context>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    step(&context, &name, &headers, params, &body, Step::Promote).await
+    step(&context, &name, &caller, params, &body, Step::Promote).await
 }
 
 /// `POST /api/strategies/{name}/start`: on paper, after a backtest or a stop.
 pub async fn start(
     State(context): State<Context>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    step(&context, &name, &headers, params, &body, Step::Start).await
+    step(&context, &name, &caller, params, &body, Step::Start).await
 }
 
 /// `POST /api/strategies/{name}/stop`.
 pub async fn stop(
     State(context): State<Context>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    step(&context, &name, &headers, params, &body, Step::Stop).await
+    step(&context, &name, &caller, params, &body, Step::Stop).await
 }
 
 async fn step(
     context: &Context,
     name: &str,
-    headers: &HeaderMap,
+    caller: &Caller,
     params: Params,
     body: &Bytes,
     verb: Step,
 ) -> Result<Response, Problem> {
     let app = &context.app;
-    authorize(app, headers)?;
     params.only(&[])?;
     let fix = || "its name as GET /api/strategies lists it".to_owned();
     strategy_name(name).map_err(|what| Problem::bad_value("path: name", what, fix()))?;
     let asked: Move = body::read(body, PROMOTE_EXAMPLE)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(headers)?);
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
     let bus = bus(app)?;
     let Some((last, held)) = stored(bus, name).await? else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-strategy", "There is no such strategy")
@@ -210,6 +210,9 @@ async fn step(
         _ => not_now(&why),
     })?;
     let (next, to) = (StrategyRegistered { actor, reason, at: spark_nats::now(), ..next.clone() }, next.status);
+    if to == StrategyStatus::Live {
+        caller.may(Role::Admin, "promotion to live")?;
+    }
     // What stops is stopped at risk before it is said to be; what trades is let through after it was said.
     if to == StrategyStatus::Stopped {
         tell(app, &next, false).await?;
@@ -273,7 +276,7 @@ async fn store(bus: &Bus, strategy: &StrategyRegistered, last: u64) -> Result<u6
     strategy.validate().map_err(|what| Problem::bad_value("body", what, format!("e.g. {EXAMPLE}")))?;
     let mut writer = SubjectWriter::at(bus.clone(), LEDGER, subject::registry(&strategy.name), last);
     // Of this attempt alone, so that nobody else's change passes for it.
-    let meta = Meta { msg_id: Some(format!("gateway:{}:{}", strategy.name, confirm::token(strategy.at))), cause: None };
+    let meta = Meta { msg_id: Some(format!("gateway:{}:{}", strategy.name, random::hex(16))), cause: None };
     let appended = writer.append_with(StrategyRegistered::KIND, Bytes::from(encode(strategy)), &meta, &[]);
     match tokio::time::timeout(STORE_LIMIT, appended).await {
         Ok(Ok(sequence)) => Ok(sequence),

@@ -1,12 +1,12 @@
 //! `/api/tools`: series, figures and circuit breakers.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 use spark_bus_schema::control::{BreakerCommand, BreakerMode};
 
-use super::command::{authorize, send};
+use super::access::Caller;
+use super::command::send;
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, json};
@@ -46,7 +46,7 @@ pub(super) async fn chart(State(context): State<Context>, params: Params) -> Res
 /// `POST /api/tools/circuit-breaker?exchange=&state=open|closed|auto&reason=`.
 pub(super) async fn circuit_breaker(
     State(context): State<Context>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
 ) -> Result<Response, Problem> {
     #[derive(Serialize)]
@@ -56,15 +56,14 @@ pub(super) async fn circuit_breaker(
         state: BreakerMode,
         sequence: u64,
     }
-    authorize(&context.app, &headers)?;
-    let command = breaker_command(&params.only(&["exchange", "state", "reason"])?)?;
+    let command = breaker_command(&params.only(&["exchange", "state", "reason"])?, caller.actor())?;
     let (exchange, state) = (command.exchange, command.mode);
     let sequence = send(&context.app, Outgoing::Breaker(command)).await?;
     tracing::info!(%exchange, ?state, sequence, "circuit breaker set by hand");
     Ok(json(&Accepted { status: "accepted", exchange, state, sequence }))
 }
 
-fn breaker_command(params: &Params) -> Result<BreakerCommand, Problem> {
+fn breaker_command(params: &Params, actor: String) -> Result<BreakerCommand, Problem> {
     let missing = |place: &'static str, fix: &str| Problem::bad_value(place, "missing".to_owned(), fix.to_owned());
     let exchange = params.exchange()?.ok_or_else(|| missing("query: exchange", "exchange=binance would be right"))?;
     let mode = match params.get("state") {
@@ -82,5 +81,5 @@ fn breaker_command(params: &Params) -> Result<BreakerCommand, Problem> {
         let fix = format!("at most {REASON_CHARS_MAX} printable characters");
         return Err(Problem::bad_value("query: reason", "too long, or with control characters".to_owned(), fix));
     }
-    Ok(BreakerCommand { exchange, mode, actor: "operator".to_owned(), reason, at: spark_nats::now() })
+    Ok(BreakerCommand { exchange, mode, actor, reason, at: spark_nats::now() })
 }

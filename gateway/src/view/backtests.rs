@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::backtests::{BacktestDone, BacktestJob, BacktestMetrics, JobProgress, JobState};
 use spark_bus_schema::candles::TimeFrame;
@@ -171,7 +172,7 @@ fn drop_oldest<T>(held: &mut BTreeMap<String, (Timestamp, T)>) {
 }
 
 /// One backtest.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobRow<'a> {
     /// Its id.
@@ -190,7 +191,7 @@ pub struct JobRow<'a> {
     at_ms: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ProgressRow<'a> {
     /// Bars done.
     done: u64,
@@ -207,7 +208,7 @@ impl<'a> From<&'a JobProgress> for ProgressRow<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct AskedRow<'a> {
     strategy: Option<&'a str>,
@@ -244,7 +245,7 @@ impl<'a> From<&'a BacktestJob> for AskedRow<'a> {
 }
 
 /// How it ended.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResultRow<'a> {
     sequence: u64,
@@ -277,7 +278,7 @@ impl<'a> From<&'a At<Arc<BacktestDone>>> for ResultRow<'a> {
 }
 
 /// The figures; null where a figure has no value.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsRow {
     total_return_pct: f64,

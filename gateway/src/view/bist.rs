@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::candles::MarketSnapshot;
 use spark_bus_schema::session::Calendar;
@@ -98,7 +99,7 @@ fn delay(share: &MarketSnapshot) -> Duration {
 }
 
 /// Every share.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BistAnswer<'a> {
     now_ms: i64,
@@ -114,7 +115,7 @@ pub struct BistAnswer<'a> {
 }
 
 /// One share.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ShareRow<'a> {
     symbol: &'a str,

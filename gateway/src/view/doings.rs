@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::actions::{Action, ThresholdChange, ThresholdsCommand};
@@ -37,7 +38,7 @@ pub struct Doings {
 }
 
 /// One thing that was done.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// LEDGER sequence.
     pub sequence: u64,

@@ -27,6 +27,7 @@ pub mod words;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_alerting::InhibitRule;
 use spark_bus_schema::parked::Parked;
@@ -365,7 +366,7 @@ impl View {
 }
 
 /// One venue's connection.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct FeedRow {
     /// The venue.
     pub venue: Venue,
@@ -390,7 +391,7 @@ pub struct FeedRow {
 }
 
 /// Parked messages.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ParkedRows {
     /// How many there are; null until the broker said so.
     pub count: Option<u64>,
@@ -399,7 +400,7 @@ pub struct ParkedRows {
 }
 
 /// A parked message without its bytes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ParkedRow {
     /// Who could not handle it.
     pub process: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_alerting::{Labels, fingerprint, inhibited_by, is_firing, labels_of};
 use spark_bus_schema::Timestamp;
@@ -10,7 +11,7 @@ use spark_bus_schema::alerts::Alert;
 use super::View;
 
 /// An alert, and what keeps it from being told.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertRow<'a> {
     /// The alert.

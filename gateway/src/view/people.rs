@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spark_alerting::{Labels, Silences};
 use spark_bus_schema::Timestamp;
@@ -53,7 +54,7 @@ pub struct Group {
 }
 
 /// A notification and what became of it, without its alerts' texts.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NotificationRow {
     /// LEDGER sequence.
@@ -76,7 +77,7 @@ pub struct NotificationRow {
 }
 
 /// What became of a notification last.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryRow {
     /// `delivered`, `retrying`, `parked`.

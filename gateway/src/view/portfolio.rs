@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::portfolio::{AssetBalance, Balances, PollError};
 use spark_bus_schema::{Decimal, Timestamp, Venue};
@@ -55,7 +56,7 @@ impl Portfolio {
 }
 
 /// `GET /api/portfolio`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Answer<'a> {
     accounts: Vec<Account<'a>>,
     totals: Totals,
@@ -65,7 +66,7 @@ pub struct Answer<'a> {
     age_ms: Option<i64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Account<'a> {
     exchange: Venue,
@@ -77,13 +78,13 @@ struct Account<'a> {
     error: Option<&'a PollError>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Totals {
     total_usd: Option<Number>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Row<'a> {
     asset: &'a str,

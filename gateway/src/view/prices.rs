@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::market::{QuoteBatch, Side, TickBatch, Trade};
 use spark_bus_schema::{Fixed, Timestamp, Venue};
@@ -145,7 +146,7 @@ fn row(key: &Key, price: &Price, now: Timestamp) -> PriceRow {
 }
 
 /// One symbol's prices; null where unknown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PriceRow {
     /// The venue.
     pub venue: Venue,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::telemetry::{Heartbeat, ProcessState};
@@ -16,7 +17,7 @@ pub const LATE_MS: i64 = 3_000;
 pub const DOWN_MS: i64 = 10_000;
 
 /// Whether a process is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Presence {
     /// Heard of within [`LATE_MS`].
@@ -125,7 +126,7 @@ impl Processes {
 }
 
 /// One process; null where unknown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ProcessRow {
     /// Its name.
     pub name: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::candles::TimeFrame;
 use spark_bus_schema::strategies::{Params, StrategyKind, StrategyRegistered, StrategyStatus};
@@ -51,7 +52,7 @@ impl Registry {
 }
 
 /// One strategy.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RegisteredRow<'a> {
     name: &'a str,

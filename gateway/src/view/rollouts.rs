@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::rollout::{CounterMove, CounterMoveKind, Gate, Phase, PreviewOf, RolloutChanged, Stage};
@@ -29,7 +30,7 @@ pub struct Rollouts {
 }
 
 /// One change of a rollout.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeRow {
     /// LEDGER sequence.
@@ -157,7 +158,7 @@ impl Rollouts {
 }
 
 /// Where it stands.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutAnswer<'a> {
     /// Null: no rollout was ever told of.
@@ -172,7 +173,7 @@ pub struct RolloutAnswer<'a> {
 }
 
 /// The rollout under way.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StateRow<'a> {
     revision: u64,
@@ -221,7 +222,7 @@ impl<'a> StateRow<'a> {
 }
 
 /// A gate as measured.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct GateRow<'a> {
     name: &'a str,
@@ -247,7 +248,7 @@ impl<'a> From<&'a Gate> for GateRow<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct OtherRow<'a> {
     model_version: &'a str,
@@ -256,7 +257,7 @@ struct OtherRow<'a> {
     at: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct CounterMoveRow<'a> {
     kind: Word,

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::candles::TimeFrame;
 use spark_bus_schema::market::Side;
@@ -163,7 +164,7 @@ fn bucket(score: &Score) -> &'static str {
 }
 
 /// Scores of one bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BucketRow {
     /// Of the confidence; `none` for those without.
     pub ml_bucket: &'static str,
@@ -174,7 +175,7 @@ pub struct BucketRow {
 }
 
 /// Every series together.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Overall {
     /// Outcomes.
     pub samples: u64,
@@ -185,7 +186,7 @@ pub struct Overall {
 }
 
 /// One bucket of the reliability table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReliabilityRow {
     #[serde(rename = "ml_bucket")]
@@ -214,7 +215,7 @@ impl ReliabilityRow {
 }
 
 /// One series of `GET /api/ml/calibration`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CalibrationRow<'a> {
     exchange: Venue,
@@ -252,7 +253,7 @@ impl<'a> From<&'a Calibration> for CalibrationRow<'a> {
 }
 
 /// One score; `ml_bucket` and `ml_signal_parts` are spelt as dashboards know them.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScoreRow<'a> {
     /// -1 to 1; null when there is none.
@@ -312,7 +313,7 @@ impl<'a> From<&'a Score> for ScoreRow<'a> {
 }
 
 /// `GET /api/ml/version`. Null where `signal` has not spoken.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VersionRow<'a> {
     feature_version: Option<&'a str>,

@@ -1,5 +1,6 @@
 //! `DEMO`, `DEGRADED` or `LIVE`, with the reasons.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::telemetry::{FeedState, ProcessState};
 use spark_bus_schema::{Timestamp, Venue};
@@ -8,7 +9,7 @@ use super::View;
 use super::processes::Presence;
 
 /// How far the picture can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Word {
     /// All well, on simulated data.
@@ -32,7 +33,7 @@ impl Word {
 }
 
 /// The word and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Status {
     /// The word.
     pub status: Word,

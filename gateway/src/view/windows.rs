@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::telemetry::{WindowValue, Windows};
@@ -140,7 +141,7 @@ fn in_scope(scope: &BTreeMap<String, String>, exchange: Option<&str>) -> bool {
 }
 
 /// One row of `/api/tools/metrics/timeseries`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Point {
     /// Start of the point, ms since the epoch.
     pub ts: i64,
@@ -153,7 +154,7 @@ pub struct Point {
 }
 
 /// One rule over time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Chart {
     /// The rule.
     pub rule: String,
@@ -172,7 +173,7 @@ pub struct Chart {
 }
 
 /// One scope of a rule over time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Series {
     /// The scope.
     pub scope: BTreeMap<String, String>,

@@ -8,7 +8,7 @@ use spark_bus_schema::alerts::{Alert, AlertState, Severity};
 use spark_bus_schema::notify::{Matcher, Silence};
 use spark_bus_schema::telemetry::{Heartbeat, ProcessState, WindowValue, Windows};
 use spark_bus_schema::{Message, Timestamp, encode};
-use spark_gateway::OperatorToken;
+use spark_gateway::AdminToken;
 use spark_gateway::app::Outgoing;
 use spark_gateway::event::Event;
 use spark_gateway::record::{Entry, Record};
@@ -18,7 +18,7 @@ use super::{Answer, Gateway, gateway, roomy, send};
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 pub async fn start() -> Gateway {
-    let token = OperatorToken::new(&SecretString::from(TOKEN), "test").unwrap();
+    let token = AdminToken::new(&SecretString::from(TOKEN), "test").unwrap();
     let gateway = gateway(roomy(), Some(token)).await;
     gateway.app.view_mut().set_connected(true);
     gateway.app.view_mut().trading.set_complete();

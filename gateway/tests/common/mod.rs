@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spark_gateway::app::{App, Command};
-use spark_gateway::{Config, OperatorToken, http, stream};
+use spark_gateway::{Config, AdminToken, http, stream};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -46,7 +46,7 @@ pub struct Gateway {
     _stop: DropGuard,
 }
 
-pub async fn gateway(config: Config, token: Option<OperatorToken>) -> Gateway {
+pub async fn gateway(config: Config, token: Option<AdminToken>) -> Gateway {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (app, commands) = App::new(config, token, spark_nats::now());

@@ -32,7 +32,7 @@ pub async fn begin(broker: &TestBroker, config: Config) -> Running {
 pub async fn ready(broker: &TestBroker, expected: Vec<String>) -> Running {
     let file = broker.dir().join("token");
     std::fs::write(&file, TOKEN).unwrap();
-    let running = begin(broker, Config { operator_token_file: Some(file), expected, ..roomy() }).await;
+    let running = begin(broker, Config { admin_token_file: Some(file), expected, ..roomy() }).await;
     running.see("/api/exec/orders", |answer| answer.json()["complete"] == true).await;
     running
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use spark_bus_schema::{Timestamp, subject};
 use spark_nats::{Bus, Meta, Service};
 use tokio::task::JoinHandle;
@@ -43,17 +44,18 @@ pub(crate) fn start(service: &Service, config: &Config) -> Background {
 }
 
 async fn smokes(bus: Bus, history: PathBuf, config: Config) {
-    let client = match reqwest::Client::builder().timeout(SMOKE_LIMIT).build() {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(error = spark_nats::text(&error), "no smoke checks: the HTTP client cannot be made");
-            return;
-        }
-    };
     let mut pause = FIRST_SMOKE.min(config.smoke_every());
     loop {
         tokio::time::sleep(pause).await;
         pause = config.smoke_every();
+        // Made anew each time: token and certificate may be others by now.
+        let client = match client(&config) {
+            Ok(client) => client,
+            Err(why) => {
+                tracing::error!(why, "no smoke check");
+                continue;
+            }
+        };
         let at = spark_nats::now();
         let uptime = uptime(history.clone(), at).await;
         match smoke::check(&client, &config.gateway_url, uptime, ACTOR, at).await {
@@ -65,6 +67,26 @@ async fn smokes(bus: Bus, history: PathBuf, config: Config) {
             }
         }
     }
+}
+
+/// Who asks the gateway: with the token and the certificate authority that are configured.
+fn client(config: &Config) -> Result<reqwest::Client, String> {
+    let read = |key: &str, path: &Path| std::fs::read(path).map_err(|error| format!("read {key} {}: {error}", path.display()));
+    let mut client = reqwest::Client::builder().timeout(SMOKE_LIMIT);
+    if let Some(path) = &config.gateway_token_file {
+        let token = String::from_utf8_lossy(&read("gateway_token_file", path)?).trim().to_owned();
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| format!("gateway_token_file {}: not a token", path.display()))?;
+        value.set_sensitive(true);
+        client = client.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
+    }
+    if let Some(path) = &config.gateway_ca_file {
+        let pem = read("gateway_ca_file", path)?;
+        let authority = reqwest::Certificate::from_pem(&pem)
+            .map_err(|error| format!("gateway_ca_file {}: {error}", path.display()))?;
+        client = client.add_root_certificate(authority);
+    }
+    client.build().map_err(|error| format!("make the HTTP client: {}", spark_nats::text(&error)))
 }
 
 async fn uptime(history: PathBuf, at: Timestamp) -> Option<f64> {

@@ -1,5 +1,6 @@
 //! Section `[reporter]` of `spark.toml`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,10 @@ pub struct Config {
     pub reports_kept: usize,
     /// Address of the gateway that the smoke check asks.
     pub gateway_url: String,
+    /// File with a viewer's token for it; needed where reading is not open.
+    pub gateway_token_file: Option<PathBuf>,
+    /// File with the certificate authority that signed its certificate, PEM; none: those that everybody trusts.
+    pub gateway_ca_file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -37,6 +42,8 @@ impl Default for Config {
             smoke_every: "15m".to_owned(),
             reports_kept: 60,
             gateway_url: "http://127.0.0.1:4001".to_owned(),
+            gateway_token_file: None,
+            gateway_ca_file: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use spark_bus_schema::{Message, Timestamp};
 
 use super::super::problem::Problem;
 use crate::app::{App, Outgoing};
+use crate::auth::Role;
 use crate::changes;
 use crate::view::View;
 
@@ -32,13 +33,13 @@ pub struct Plan {
 
 type Planner = fn(&App, &Value, &str, &str, Timestamp) -> Result<Plan, Problem>;
 
-/// Who plans an action.
-pub fn planner(action: &str) -> Option<Planner> {
+/// The role that an action takes, and who plans it.
+pub fn planner(action: &str) -> Option<(Role, Planner)> {
     match action {
-        "/risk/set_limits" => Some(limits),
-        "/risk/kill_switch" => Some(kill_switch),
-        "/guardrail/set_thresholds" => Some(thresholds),
-        "/guardrail/restart" => Some(restart),
+        "/risk/set_limits" => Some((Role::Admin, limits)),
+        "/risk/kill_switch" => Some((Role::Operator, kill_switch)),
+        "/guardrail/set_thresholds" => Some((Role::Admin, thresholds)),
+        "/guardrail/restart" => Some((Role::Operator, restart)),
         _ => None,
     }
 }

@@ -10,12 +10,13 @@ mod report;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::command::{actor, authorize, send};
+use super::access::Caller;
+use super::command::send;
 use super::exec::body;
 use super::exec::commands::confirmation;
 use super::problem::Problem;
@@ -61,12 +62,12 @@ struct Read<'a, T: Serialize> {
 }
 
 /// `POST /api/actions`.
-pub async fn act(State(context): State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
+pub async fn act(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
     let (action, dry_run) = (asked.action.as_str(), asked.dry_run);
     if !READING.contains(&action) {
-        return change(&context, &headers, asked).await;
+        return change(&context, &caller, asked).await;
     }
     let now = spark_nats::now();
     Ok(match action {
@@ -126,15 +127,15 @@ impl Health {
     }
 }
 
-async fn change(context: &Context, headers: &HeaderMap, asked: Asked) -> Result<Response, Problem> {
+async fn change(context: &Context, caller: &Caller, asked: Asked) -> Result<Response, Problem> {
     let action = asked.action.as_str();
-    let Some(planner) = change::planner(action) else {
+    let Some((role, planner)) = change::planner(action) else {
         let known: Vec<&str> = READING.into_iter().chain(change::CHANGING).collect();
         let detail = format!("unknown action `{action:.64}`");
         return Err(Problem::bad_value("body: action", detail, known.join(", ")).with("actions", json!(known)));
     };
-    authorize(&context.app, headers)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(headers)?);
+    caller.may(role, action)?;
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
     let now = spark_nats::now();
     let request = |plan: &Plan| json!([action, asked.params, actor, reason, plan.basis]).to_string();
     let plan = planner(&context.app, &asked.params, &actor, &reason, now)?;
@@ -194,14 +195,13 @@ struct RestartBody {
 pub async fn restart(
     State(context): State<Context>,
     Path(service): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
     params.only(&[])?;
     let asked: RestartBody = body::read(&body, r#"{"reason":"it does not answer","confirm":true}"#)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
     let plan = change::restart(&context.app, &json!({"service": service}), &actor, &reason, spark_nats::now())?;
     let Some(command) = plan.command.filter(|_| asked.confirm) else {
         return Err(confirmation(format!("{service} would be stopped and started again")).with("effect", plan.effect));

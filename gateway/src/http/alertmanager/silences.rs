@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,7 +14,8 @@ use spark_alerting::{Labels, Matchers, SilenceState, silence as judged};
 use spark_bus_schema::notify::{Matcher, Silence};
 use spark_bus_schema::{Message, Timestamp};
 
-use super::super::command::{authorize, send};
+use super::super::access::Caller;
+use super::super::command::send;
 use super::super::exec::body;
 use super::super::problem::Problem;
 use super::super::query::Params;
@@ -111,8 +112,7 @@ struct Postable {
 
 /// `POST /api/v2/silences`: a new one; with an `id`, that one becomes another. What is silenced by it cannot be changed:
 /// then it ends, and a new one begins.
-pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
+pub async fn set(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
     params.only(&[])?;
     if body.len() > SILENCE_BYTES_MAX {
         let fix = format!("at most {SILENCE_BYTES_MAX} bytes; a regular expression takes many values at once");
@@ -129,7 +129,7 @@ pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Par
         matchers: asked.matchers,
         starts_at: time("startsAt", &asked.starts_at)?.max(now),
         ends_at: time("endsAt", &asked.ends_at)?,
-        created_by: asked.created_by,
+        created_by: caller.actor_for(&asked.created_by),
         comment: asked.comment,
         at: now,
     };
@@ -159,7 +159,7 @@ pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Par
     // The new one first: at no time is neither of them in force.
     store(&context.app, silence).await?;
     if let Some(held) = ended {
-        store(&context.app, over(held, now)).await?;
+        store(&context.app, over(held, &caller, now)).await?;
     }
     Ok(answer(&json!({"silenceID": id})))
 }
@@ -168,10 +168,9 @@ pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Par
 pub async fn end(
     State(context): State<Context>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
 ) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
     params.only(&[])?;
     let now = spark_nats::now();
     let held = context.app.view().people.silences.get(&id).cloned().ok_or_else(|| unknown(&id))?;
@@ -181,13 +180,15 @@ pub async fn end(
             .detail(format!("it ended at {}", held.ends_at))
             .fix("POST /api/v2/silences makes a new one".to_owned()));
     }
-    store(&context.app, over(held, now)).await?;
+    store(&context.app, over(held, &caller, now)).await?;
     Ok(StatusCode::OK.into_response())
 }
 
-/// Ended; one that has not begun never begins.
-fn over(held: Silence, now: Timestamp) -> Silence {
-    Silence { starts_at: held.starts_at.min(now), ends_at: now, at: now, ..held }
+/// Ended, and by whom; one that has not begun never begins.
+fn over(held: Silence, caller: &Caller, now: Timestamp) -> Silence {
+    let whole = format!("{} (ended by {})", held.comment, caller.actor());
+    let comment = if whole.len() <= SILENCE_BYTES_MAX { whole } else { held.comment };
+    Silence { starts_at: held.starts_at.min(now), ends_at: now, at: now, comment, ..held }
 }
 
 async fn store(app: &App, silence: Silence) -> Result<(), Problem> {

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 use spark_bus_schema::Message;
 use spark_bus_schema::backtests::{BacktestJob, JobCancel};
 use spark_bus_schema::subject::{self, JOBS, LEDGER};
 
-use super::command::{actor, authorize, send};
+use super::access::Caller;
+use super::command::send;
 use super::exec::body;
 use super::problem::Problem;
 use super::query::Params;
@@ -118,24 +119,16 @@ pub async fn compare(State(context): State<Context>, params: Params) -> Result<R
     Ok(answer(&json!({"items": items, "sameData": data, "sameTrades": trades})))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reasoned {
-    reason: String,
-}
-
 /// `POST /api/backtest/{id}/cancel`.
 pub async fn cancel(
     State(context): State<Context>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
     params.only(&[])?;
-    let asked: Reasoned = body::read(&body, r#"{"reason":"the wrong file"}"#)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let (reason, actor) = (body::only_reason(&body, r#"{"reason":"the wrong file"}"#)?, caller.actor());
     let row = row(&context.app, &id).await?;
     if !row["result"].is_null() {
         return Err(Problem::new(StatusCode::CONFLICT, "backtest-over", "The backtest is over")

@@ -22,7 +22,7 @@ use spark_bus_schema::subject::{self, JOBS, LEDGER};
 use spark_bus_schema::{Decimal, Message, Timestamp, Venue, encode};
 use spark_nats::{AppendError, Bus, Meta, SubjectWriter};
 
-use super::super::command::{actor, authorize};
+use super::super::access::Caller;
 use super::super::exec::body::{self, Exact};
 use super::super::exec::place::KEY_HEADER;
 use super::super::problem::Problem;
@@ -30,7 +30,7 @@ use super::super::query::Params;
 use super::super::{Context, json as answer};
 use super::away;
 use crate::app::App;
-use crate::confirm;
+use crate::auth::random;
 use crate::desk::STORE_LIMIT;
 
 /// What a backtest begins with when the request does not say, quote currency.
@@ -90,13 +90,12 @@ impl<'de> Deserialize<'de> for Moment {
 }
 
 /// Puts the job into the queue, or finds the one that is there under its key.
-pub async fn place(State(context): State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
+pub async fn place(State(context): State<Context>, caller: Caller, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
     let app = &context.app;
-    authorize(app, &headers)?;
     params.only(&[])?;
-    let (key, actor, now) = (key(&headers)?, actor(&headers)?, spark_nats::now());
+    let (key, actor, now) = (key(&headers)?, caller.actor(), spark_nats::now());
     let asked: Asked = body::read(&body, EXAMPLE)?;
-    let job = job(app, asked, id(key.as_deref(), now), actor, now).await?;
+    let job = job(app, asked, id(key.as_deref()), actor, now).await?;
     job.validate().map_err(|what| Problem::bad_value("body", what, format!("e.g. {EXAMPLE}")))?;
     let known = app.view().backtests.job(&job.id).cloned();
     match known {
@@ -133,7 +132,7 @@ async fn append(bus: &Bus, job: &BacktestJob) -> Result<Option<Arc<BacktestJob>>
         return differs.map_or_else(|| Ok(Some(Arc::new(job.clone()))), |field| Err(key_used(field)));
     }
     let mut writer = SubjectWriter::at(bus.clone(), JOBS, subject::backtest(&job.id), 0);
-    let meta = Meta { msg_id: Some(format!("gateway:{}:{}", job.id, confirm::token(job.at))), cause: None };
+    let meta = Meta { msg_id: Some(format!("gateway:{}:{}", job.id, random::hex(16))), cause: None };
     match writer.append_with(BacktestJob::KIND, Bytes::from(encode(job)), &meta, &[]).await {
         Ok(_) => Ok(None),
         Err(AppendError::Conflict) => {
@@ -255,9 +254,9 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(text.to_owned()))
 }
 
-fn id(key: Option<&str>, now: Timestamp) -> String {
+fn id(key: Option<&str>) -> String {
     match key {
-        None => format!("bt-{:.20}", confirm::token(now)),
+        None => format!("bt-{:.20}", random::hex(16)),
         Some(key) => {
             let hash: String = Sha256::digest(key).iter().take(10).map(|byte| format!("{byte:02x}")).collect();
             format!("bt-{hash}")

@@ -19,6 +19,16 @@ pub fn read<T: DeserializeOwned>(body: &Bytes, example: &str) -> Result<T, Probl
     })
 }
 
+/// The reason in a body that holds nothing else.
+pub fn only_reason(body: &Bytes, example: &str) -> Result<String, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Reasoned {
+        reason: String,
+    }
+    reason(&read::<Reasoned>(body, example)?.reason)
+}
+
 /// A reason that says something.
 pub fn reason(text: &str) -> Result<String, Problem> {
     let text = text.trim();

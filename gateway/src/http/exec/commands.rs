@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
@@ -10,7 +10,8 @@ use spark_bus_schema::Venue;
 use spark_bus_schema::control::{CancelCommand, HaltScope, KillSwitch, ResumeCommand, StrategyCommand};
 use spark_bus_schema::orders::strategy_name;
 
-use super::super::command::{actor, authorize, send};
+use super::super::access::Caller;
+use super::super::command::send;
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json as answer};
@@ -23,25 +24,17 @@ use crate::view::trading::scope_name;
 /// Symbols of one strategy.
 const SYMBOLS_MAX: usize = 64;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reasoned {
-    reason: String,
-}
-
 /// `POST /api/exec/orders/{id}/cancel`.
 pub async fn cancel(
     State(context): State<Context>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
     params.only(&[])?;
     let order = order_id(&id)?;
-    let asked: Reasoned = body::read(&body, r#"{"reason":"the market turned"}"#)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let (reason, actor) = (body::only_reason(&body, r#"{"reason":"the market turned"}"#)?, caller.actor());
     let held = context.app.view().trading.orders.get(&order).map(crate::view::trading::orders::Order::standing);
     let standing = match held {
         Some(standing) => standing,
@@ -68,23 +61,22 @@ struct StrategyBody {
 }
 
 /// `POST /api/exec/start`.
-pub async fn start(context: State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
-    strategy(context.0, &headers, params, &body, true).await
+pub async fn start(context: State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
+    strategy(context.0, &caller, params, &body, true).await
 }
 
 /// `POST /api/exec/stop`.
-pub async fn stop(context: State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
-    strategy(context.0, &headers, params, &body, false).await
+pub async fn stop(context: State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
+    strategy(context.0, &caller, params, &body, false).await
 }
 
-async fn strategy(context: Context, headers: &HeaderMap, params: Params, body: &Bytes, run: bool) -> Result<Response, Problem> {
-    authorize(&context.app, headers)?;
+async fn strategy(context: Context, caller: &Caller, params: Params, body: &Bytes, run: bool) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: StrategyBody = body::read(body, r#"{"strategy":"sma-cross","reason":"maintenance is over"}"#)?;
     let name =
         |what: String| Problem::bad_value("body: strategy", what, "its name as orders carry it, e.g. sma-cross".to_owned());
     strategy_name(&asked.strategy).map_err(name)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(headers)?);
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
     let symbols = match asked.symbols {
         Some(symbols) => checked(symbols)?,
         // What it was told to trade before.
@@ -127,18 +119,17 @@ struct Switch {
 /// `POST /api/exec/kill-switch`.
 pub async fn kill_switch(
     State(context): State<Context>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
     params.only(&[])?;
     let asked: Switch = body::read(&body, r#"{"on":true,"cancelOpen":true,"reason":"prices look wrong"}"#)?;
     if !asked.on && asked.cancel_open {
         let fix = "\"cancelOpen\" goes with \"on\": true; to cancel one order: POST /api/exec/orders/<order>/cancel".to_owned();
         return Err(Problem::bad_value("body: cancelOpen", "switching off cancels nothing".to_owned(), fix));
     }
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
     let command = KillSwitch { on: asked.on, cancel_open: asked.cancel_open, actor, reason, at: spark_nats::now() };
     let sequence = send(&context.app, Outgoing::KillSwitch(command)).await?;
     tracing::warn!(on = asked.on, cancel_open = asked.cancel_open, sequence, "kill switch");
@@ -157,11 +148,10 @@ struct Resume {
 /// `POST /api/exec/resume`: lifts a halt. Asks for a confirmation first.
 pub async fn resume(
     State(context): State<Context>,
-    headers: HeaderMap,
+    caller: Caller,
     params: Params,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
     params.only(&[])?;
     let asked: Resume = body::read(&body, r#"{"scope":"binance","reason":"the difference is explained","confirm":true}"#)?;
     let scope = match asked.scope.as_str() {
@@ -173,7 +163,7 @@ pub async fn resume(
             return Err(Problem::bad_value("body: scope", format!("unknown scope `{other:.64}`"), fix));
         }
     };
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
     let name = scope_name(&scope);
     if !asked.confirm {
         let halt = context.app.view().trading.halts().find(|halt| halt.scope == name).map(|halt| json!(halt));

@@ -2,14 +2,15 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json;
 use spark_bus_schema::control::{LimitsCommand, LimitsSource};
 use spark_bus_schema::risk::Limits;
 
-use super::super::command::{actor, authorize, send};
+use super::super::access::Caller;
+use super::super::command::send;
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json as answer};
@@ -32,11 +33,10 @@ struct Asked {
 }
 
 /// Replaces every limit; what is not given has its built-in value. Asks for a confirmation first.
-pub async fn set(State(context): State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
+pub async fn set(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
-    let (reason, actor) = (body::reason(&asked.reason)?, actor(&headers)?);
+    let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
     let wrong = |what| Problem::bad_value("body: limits", what, "GET /api/exec/limits shows the ones in force".to_owned());
     asked.limits.check().map_err(wrong)?;
     let (in_force, sequence, complete) = {

@@ -13,7 +13,7 @@ use spark_bus_schema::orders::{MANUAL, NAME_CHARS_MAX, OrderId, OrderIntent, Ord
 use spark_bus_schema::risk::{Guard, Verdict};
 use spark_bus_schema::{Message, Venue};
 
-use super::super::command::{actor, authorize};
+use super::super::access::Caller;
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json, json_bytes};
@@ -73,10 +73,15 @@ struct Answer<'a> {
 }
 
 /// Places an order, or finds the one that the key has placed before.
-pub async fn place(State(context): State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
-    authorize(&context.app, &headers)?;
+pub async fn place(
+    State(context): State<Context>,
+    caller: Caller,
+    headers: HeaderMap,
+    params: Params,
+    body: Bytes,
+) -> Result<Response, Problem> {
     let goal = goal(&params.only(&["wait"])?)?;
-    let intent = intent(&headers, &body)?;
+    let intent = intent(&headers, caller.actor(), &body)?;
     let placed = desk::place(&context.app, intent).await.map_err(not_placed)?;
     if !placed.earlier {
         tracing::info!(order = %placed.intent.order, sequence = placed.sequence, "an order is asked for");
@@ -106,7 +111,7 @@ fn goal(params: &Params) -> Result<Option<Goal>, Problem> {
     }
 }
 
-fn intent(headers: &HeaderMap, body: &Bytes) -> Result<OrderIntent, Problem> {
+fn intent(headers: &HeaderMap, actor: String, body: &Bytes) -> Result<OrderIntent, Problem> {
     let key = key(headers)?;
     let asked: Asked = body::read(body, EXAMPLE)?;
     let reason = asked.reason.as_deref().map(body::reason).transpose()?;
@@ -123,7 +128,7 @@ fn intent(headers: &HeaderMap, body: &Bytes) -> Result<OrderIntent, Problem> {
         order: OrderId::derive(&strategy, &key),
         key,
         strategy,
-        actor: actor(headers)?,
+        actor,
         exchange: asked.exchange,
         symbol: asked.symbol,
         side: asked.side,

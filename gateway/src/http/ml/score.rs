@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,13 +20,13 @@ use spark_bus_schema::{Message, Timestamp, Venue, subject};
 use spark_nats::Meta;
 use tokio::time::Instant;
 
-use super::super::command::actor;
+use super::super::access::Caller;
 use super::super::exec::body;
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json};
 use crate::app::{App, Awaited};
-use crate::confirm;
+use crate::auth::random;
 use crate::view::View;
 
 /// How long an answer may wait for `signal`.
@@ -74,11 +74,11 @@ struct Answer<'a> {
 }
 
 /// Asks `signal`.
-pub async fn score(State(context): State<Context>, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
+pub async fn score(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
     let app = &context.app;
-    let request = request(&app.view(), &asked.feature, actor(&headers)?, spark_nats::now())?;
+    let request = request(&app.view(), &asked.feature, caller.actor(), spark_nats::now())?;
     let unusable: Vec<&str> =
         request.features.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect();
     let unusable = (!unusable.is_empty()).then(|| format!("not a finite number: {}", unusable.join(", ")));
@@ -204,7 +204,7 @@ fn request(view: &View, feature: &Map<String, Value>, actor: String, now: Timest
         features.insert("ts".to_owned(), None);
     }
     let request = ScoreRequest {
-        id: confirm::token(now),
+        id: random::hex(16),
         venue,
         symbol,
         timeframe,

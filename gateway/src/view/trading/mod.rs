@@ -11,6 +11,7 @@ pub mod rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::control::{HaltScope, KillSwitch, LimitsCommand, StrategyCommand};
 use spark_bus_schema::marks::Mark;
@@ -84,7 +85,7 @@ pub struct Changed {
 }
 
 /// Trading that has stopped until a person resumes it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Halt {
     /// `ledger`, or the exchange.
@@ -369,7 +370,7 @@ impl Trading {
 }
 
 /// Rows of a live event.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrdersTold<'a> {
     orders: Vec<OrderRow<'a>>,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::market::Side;
 use spark_bus_schema::orders::{Evidence, OrderEvent, OrderId, OrderIntent, OrderState, OrderType, TimeInForce, TradingMode};
@@ -70,7 +71,7 @@ pub struct Progress {
 }
 
 /// One transition, for people.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepRow {
     state: OrderState,
@@ -82,7 +83,7 @@ pub struct StepRow {
     fill: Option<FillRow>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct FillRow {
     trade_id: String,
@@ -94,7 +95,7 @@ struct FillRow {
 }
 
 /// Where an order stands, from the first word on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case", untagged)]
 pub enum Standing {
     /// Before the executor.
@@ -104,7 +105,7 @@ pub enum Standing {
 }
 
 /// Before the executor claims an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
     /// Risk has not said anything.
@@ -382,7 +383,7 @@ impl Orders {
 }
 
 /// How an order stands, for who waited for it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome<'a> {
     /// Whether it is where the request wanted it.
@@ -399,7 +400,7 @@ pub struct Outcome<'a> {
 }
 
 /// One order in a list.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderRow<'a> {
     order: &'a OrderId,

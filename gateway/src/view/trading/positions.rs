@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::marks::Mark;
 use spark_bus_schema::orders::TradingMode;
@@ -35,7 +36,7 @@ impl Marks {
 }
 
 /// `GET /api/exec/positions`. Null: not known, for want of a mark or of digits.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Positions<'a> {
     /// By strategy and symbol.
@@ -50,7 +51,7 @@ pub struct Positions<'a> {
     complete: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PositionRow<'a> {
     pub strategy: &'a str,
@@ -68,7 +69,7 @@ pub(crate) struct PositionRow<'a> {
     value_usd: Option<Number>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ExposureRow<'a> {
     exchange: Venue,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::Venue;
 use spark_bus_schema::control::{KillSwitch, LimitsCommand, LimitsSource, StrategyCommand};
@@ -13,7 +14,7 @@ use super::{At, Halt};
 use crate::number::Number;
 
 /// Kill switch, limits, strategies, halts, reconciliations, the newest actions.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Guard<'a> {
     /// Null before the first command: off.
@@ -33,7 +34,7 @@ pub struct Guard<'a> {
 }
 
 /// The last word about the kill switch.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KillRow<'a> {
     /// Nothing new may be sent.
@@ -61,7 +62,7 @@ impl<'a> From<&'a At<KillSwitch>> for KillRow<'a> {
 }
 
 /// `GET /api/exec/limits`.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LimitsAnswer<'a> {
     limits: Limits,
@@ -89,7 +90,7 @@ impl<'a> LimitsAnswer<'a> {
 }
 
 /// What a strategy was told last.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct StrategyRow<'a> {
     strategy: &'a str,
     run: bool,
@@ -115,7 +116,7 @@ impl<'a> From<&'a At<StrategyCommand>> for StrategyRow<'a> {
 }
 
 /// The newest comparison with one exchange.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReconciliationRow<'a> {
     exchange: Venue,
