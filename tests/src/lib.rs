@@ -1,6 +1,7 @@
 //! End-to-end tests: a real broker, real processes, real sockets. This crate holds what they share.
 
 pub mod bench;
+pub mod browser;
 pub mod checker;
 pub mod history;
 pub mod orders;
