@@ -1,55 +1,83 @@
 // Puts the parts together: one state, filled by the live stream, drawn at most once a frame.
 
-import { $, h, text } from './dom.js';
+import { $, attr, h, swap, text } from './dom.js';
+import * as account from './account.js';
+import * as alerts from './alerts.js';
+import * as api from './api.js';
+import * as backtests from './backtests.js';
+import * as commands from './command.js';
+import * as dialogs from './dialogs.js';
 import * as format from './format.js';
+import * as guard from './guard.js';
+import * as keys from './keys.js';
+import * as limits from './limits.js';
 import { follow } from './live.js';
+import * as orders from './orders.js';
 import * as portfolio from './portfolio.js';
 import * as prices from './prices.js';
-import * as alerts from './alerts.js';
-import * as charts from './charts.js';
-import * as system from './system.js';
-import * as orders from './orders.js';
-import * as guard from './guard.js';
+import * as reports from './reports.js';
 import * as rollout from './rollout.js';
-import * as backtests from './backtests.js';
-import * as bist from './bist.js';
-import * as operator from './operator.js';
+import * as sections from './sections.js';
+import * as settings from './settings.js';
+import * as silences from './silences.js';
+import * as system from './system.js';
 
 const RECENT_MAX = 200;
 
 const state = { system: null, portfolio: null, prices: new Map(), alerts: { active: [], recent: [] }, windows: null, orders: { rows: [], openCount: null }, positions: null, guard: null, signals: null };
 /** The gateway's clock minus this machine's, ms: ages do not depend on the browser's clock. */
 let clockOffset = 0;
-let connected = false;
+let link = 'connecting';
 let heardAt = 0;
+let begun = false;
 const dirty = new Set();
 
 const now = () => Date.now() + clockOffset;
 
+/** Draws a section and says how its data is: `(state, now) → {state, why, at}`. */
 const draw = {
-  portfolio: () => portfolio.draw(state.portfolio, now(), () => mark('portfolio')),
-  prices: () => prices.draw(state.prices, now()),
-  alerts: () => alerts.draw(state.alerts, now(), state.system?.processes.find((row) => row.name === 'guardrail')),
-  system: () => system.draw(state.system, now()),
-  head: drawHead,
-  orders: () => orders.draw(state.orders, () => mark('orders')),
-  positions: () => orders.drawPositions(state.positions),
-  guard: () => guard.draw(state.guard, now()),
-  signals() {
-    rollout.draw(state.signals, now());
-    backtests.draw(state.signals);
-    bist.draw(state.signals, now());
-  },
+  portfolio: portfolio.draw, prices: prices.draw, bist: prices.drawShares, alerts: alerts.draw, orders: orders.draw, positions: orders.drawPositions,
+  trading: guard.draw, actions: guard.drawActions, limits: limits.draw, rollout: rollout.draw, model: rollout.drawModel, backtests: backtests.draw,
+  strategies: backtests.drawStrategies, processes: system.drawProcesses, feeds: system.drawFeeds, parked: system.drawParked,
+  reports: () => ({ state: 'live' }),
 };
 
+/** Which sections show what an event of the stream brings. */
+const SHOWN_IN = {
+  system: ['alerts', 'processes', 'feeds', 'parked'], portfolio: ['portfolio'], prices: ['prices'], alerts: ['alerts'], windows: ['limits'],
+  orders: ['orders'], positions: ['positions'], guard: ['trading', 'actions'], signals: ['rollout', 'model', 'backtests', 'strategies', 'bist'],
+};
+const AGES = ['portfolio', 'prices', 'bist', 'alerts', 'trading', 'limits', 'rollout', 'parked'];
+
 function mark(...parts) {
-  if (!dirty.size) requestAnimationFrame(() => {
-    const parts = [...dirty];
-    dirty.clear();
-    for (const part of parts) draw[part]();
-  });
+  if (!dirty.size) requestAnimationFrame(paint);
   for (const part of parts) dirty.add(part);
 }
+
+function paint() {
+  const parts = [...dirty];
+  dirty.clear();
+  const time = now();
+  for (const part of parts) {
+    if (part === 'head') drawHead();
+    else told(part, draw[part](state, time), time);
+  }
+}
+
+/** Nothing is newer than the last word of the gateway. */
+function told(name, known, time) {
+  const lost = link !== 'live' && begun;
+  sections.tell(name, lost && known.state !== 'loading' ? { state: 'stale', why: 'connection lost', at: known.at ?? heardAt + clockOffset } : known, time);
+}
+
+function all() {
+  mark('head', ...Object.keys(draw));
+}
+
+const put = (name, data) => {
+  state[name] = data;
+  mark('head', ...SHOWN_IN[name]);
+};
 
 const take = {
   snapshot(data) {
@@ -61,9 +89,11 @@ const take = {
     state.positions = data.positions;
     state.guard = data.guard;
     state.signals = data.signals;
-    mark('portfolio', 'prices', 'alerts', 'head', 'orders', 'positions', 'guard', 'signals');
-    charts.reload();
+    begun = true;
     if (data.windows) take.windows(data.windows);
+    limits.reload();
+    silences.reload();
+    all();
   },
   resync: (data) => take.snapshot(data),
   prices(data) {
@@ -71,83 +101,127 @@ const take = {
     for (const row of data.prices) state.prices.set(`${row.venue}.${row.symbol}`, row);
     mark('prices');
   },
-  portfolio(data) { state.portfolio = data; mark('portfolio', 'head'); },
+  portfolio: (data) => put('portfolio', data),
   // A silence began or ended: what is told has changed, the alerts have not.
   alerts(data) {
-    state.alerts = { active: data.active, recent: data.recent };
-    mark('alerts', 'head');
+    put('alerts', { active: data.active, recent: data.recent });
+    silences.reload();
   },
   alert(data) {
-    const key = (alert) => `${alert.name} ${JSON.stringify(alert.scope)}`;
-    state.alerts.active = state.alerts.active.filter((alert) => key(alert) !== key(data));
-    if (data.state === 'firing' || data.state === 'pending') state.alerts.active.push(data);
-    state.alerts.recent = state.alerts.recent.filter((alert) => key(alert) !== key(data) || alert.revision !== data.revision);
-    state.alerts.recent.unshift(data);
-    state.alerts.recent.length = Math.min(state.alerts.recent.length, RECENT_MAX);
-    mark('alerts', 'head');
+    const key = alerts.keyOf(data);
+    const others = (rows) => rows.filter((alert) => alerts.keyOf(alert) !== key);
+    const active = data.state === 'firing' || data.state === 'pending' ? [...others(state.alerts.active), data] : others(state.alerts.active);
+    const recent = [data, ...state.alerts.recent.filter((alert) => alerts.keyOf(alert) !== key || alert.revision !== data.revision)].slice(0, RECENT_MAX);
+    put('alerts', { active, recent });
   },
-  order(data) {
-    state.orders = { rows: orders.merge(state.orders.rows, data.orders), openCount: data.openCount };
-    mark('orders');
+  order: (data) => put('orders', { rows: orders.merge(state.orders.rows, data.orders), openCount: data.openCount }),
+  position: (data) => put('positions', data),
+  guard: (data) => put('guard', data),
+  kill_switch: (data) => put('guard', data),
+  signals: (data) => put('signals', data),
+  windows(data) {
+    limits.add(data);
+    put('windows', data);
   },
-  position(data) { state.positions = data; mark('positions'); },
-  guard(data) { state.guard = data; mark('guard'); },
-  signals(data) { state.signals = data; mark('signals'); },
-  kill_switch: (data) => take.guard(data),
-  windows(data) { charts.add(data); },
   processes(data) {
     clockOffset = data.now_ms - Date.now();
-    state.system = data;
-    mark('system', 'head', 'alerts');
+    put('system', data);
   },
 };
 
 function drawHead() {
-  const word = state.system?.status;
-  const chip = $('status');
-  if (word && connected) {
-    chip.dataset.status = word;
-    text(chip, word);
-    const reasons = state.system.reasons;
-    const lines = reasons.length ? reasons : [word === 'DEMO' ? 'All well. The data is simulated: no real exchange is asked.' : 'All well.'];
-    if ($('reasons').dataset.key !== lines.join('\n')) {
-      $('reasons').dataset.key = lines.join('\n');
-      $('reasons').replaceChildren(...lines.map((line) => h('li', {}, line)));
-    }
-    chip.title = lines.join('\n');
-  } else if (!connected && heardAt) {
-    chip.dataset.status = 'WAIT';
-    text(chip, 'LOST');
-  }
+  drawStatus();
   text($('fact-total'), format.usd(state.portfolio?.totals.totalUsd));
   const firing = state.alerts.active.filter((alert) => alert.state === 'firing');
-  text($('fact-alerts'), state.system ? format.count(firing.length) : '–');
-  $('fact-alerts').className = `num ${firing.some((alert) => alert.severity === 'critical') ? 'bad' : firing.length ? 'warn' : ''}`;
+  const critical = firing.filter((alert) => alert.severity === 'critical').length;
+  fact('alerts', state.system ? format.count(firing.length) : '–', critical ? 'bad' : firing.length ? 'warn' : '');
   // The table's rows, but for one that nobody expects and that has stopped: of an earlier run, missed by nobody.
   const counted = state.system?.processes.filter((row) => row.expected || row.presence !== 'down') ?? [];
   const up = counted.filter((row) => row.presence === 'up').length;
-  text($('fact-processes'), state.system ? `${up} / ${counted.length}` : '–');
-  $('fact-processes').className = `num ${up < counted.length ? 'bad' : ''}`;
+  fact('processes', state.system ? `${up} / ${counted.length}` : '–', up < counted.length ? 'bad' : '');
   const parked = state.system?.parked.count;
-  text($('fact-parked'), format.count(parked));
-  $('fact-parked').className = `num ${parked > 5 ? 'bad' : parked > 2 ? 'warn' : ''}`;
-  text($('link-text'), connected ? 'live' : heardAt ? `lost ${format.age(Date.now() - heardAt)} ago` : 'connecting');
-  $('link').dataset.on = connected ? 'yes' : heardAt ? 'no' : '';
-  document.body.classList.toggle('lost', !connected && heardAt > 0);
+  fact('parked', format.count(parked), parked > 5 ? 'bad' : parked > 2 ? 'warn' : '');
+  if (state.system) text($('version'), `Spark ${state.system.version}`);
+  const title = critical ? `(${critical}) Spark` : 'Spark';
+  if (document.title !== title) document.title = title;
 }
 
-$('status').addEventListener('click', () => {
-  const open = $('reasons').hidden;
-  $('reasons').hidden = !open;
-  $('status').setAttribute('aria-expanded', open);
-});
+function fact(name, words, tone) {
+  const element = $(`fact-${name}`);
+  text(element, words);
+  attr(element, 'class', `num ${tone}`.trim());
+}
 
-follow(
-  (event, data) => { heardAt = Date.now(); take[event](data); },
-  (now) => { if (now !== connected) { connected = now; mark('head'); } },
-);
-// Ages grow by themselves. While the connection is lost the picture stands still, with its age in the bar.
-setInterval(() => mark('head', ...(connected && state.system ? ['prices', 'alerts', 'portfolio', 'guard', 'signals'] : [])), 1000);
-charts.start(now);
-operator.start();
-guard.start(() => state.guard?.killSwitch?.on ?? false);
+/** The chip, the connection, and the line that always has its place. */
+function drawStatus() {
+  const age = heardAt ? format.age(Date.now() - heardAt) : '';
+  const word = link === 'live' ? state.system?.status ?? 'WAIT' : begun ? 'LOST' : 'WAIT';
+  attr($('status'), 'data-status', word);
+  text($('status'), word === 'WAIT' ? '…' : word);
+  attr(document.body, 'data-link', link === 'connecting' && begun ? 'lost' : link);
+  attr($('link'), 'data-on', link === 'live' ? 'yes' : begun || link === 'denied' ? 'no' : '');
+  text($('link-text'), { live: 'live', denied: 'token needed', connecting: 'connecting' }[link] ?? (begun ? `lost ${age} ago` : 'no connection'));
+  const lines = reasons();
+  const stops = guard.stopped(state.guard);
+  $('stopped').hidden = !stops.length;
+  if (stops.length) swap($('stopped'), stops.join('\n'), () => [stops.join(' ')]);
+  else delete $('stopped').dataset.key;
+  attr($('stopped'), 'title', stops.join('\n') || null);
+  $('line-text').hidden = stops.length > 0;
+  text($('line-text'), lines[0] + (lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''));
+  swap($('reasons'), [...stops, ...lines].join('\n'), () => [...stops, ...lines].map((line) => h('li', {}, line)));
+}
+
+function reasons() {
+  if (link === 'denied') return ['Reading needs a token here. Sign in to see the figures.'];
+  if (link !== 'live') return [begun ? 'The gateway does not answer. What is shown is the last that it said; the page connects again by itself.' : 'Connecting to the gateway.'];
+  const given = state.system?.reasons ?? [];
+  if (given.length) return given;
+  return [state.system?.status === 'DEMO' ? 'All well. The data is simulated: no real exchange is asked.' : 'All well.'];
+}
+
+function start() {
+  settings.apply();
+  sections.start();
+  dialogs.start();
+  commands.start(() => guard.isKilled(state.guard));
+  const redraw = (...names) => () => mark(...names);
+  const fromApi = (data) => put('portfolio', data);
+  portfolio.start(fromApi, redraw('portfolio'));
+  prices.start();
+  orders.start(redraw('orders'));
+  alerts.start(redraw('alerts'));
+  guard.start(redraw('actions'));
+  limits.start(now);
+  rollout.start();
+  backtests.start();
+  system.start();
+  reports.start();
+  settings.start(() => { for (const part of [portfolio, orders, limits]) part.reset(); all(); });
+  $('footer-top').addEventListener('click', () => scrollTo({ top: 0 }));
+  keys.start([
+    ['r', 'refresh the portfolio', () => portfolio.refresh(fromApi)], ['k', 'kill switch', () => $('kill').click()],
+    ['s', 'layout', () => $('settings').click()], ['t', 'next theme', settings.turn],
+  ]);
+  $('status').addEventListener('click', () => {
+    const open = $('reasons').hidden;
+    $('reasons').hidden = !open;
+    attr($('status'), 'aria-expanded', String(open));
+  });
+  const connect = follow(
+    (event, data) => { heardAt = Date.now(); take[event]?.(data); },
+    (word) => {
+      if (word === link) return;
+      link = word;
+      all();
+      if (word === 'denied') account.show('Reading needs a token here.');
+    },
+  );
+  account.start(connect);
+  api.look();
+  // Ages grow by themselves, whether or not anything comes.
+  setInterval(() => mark('head', ...(link === 'live' ? AGES : begun ? Object.keys(draw) : [])), 1000);
+  matchMedia('(max-width: 720px)').addEventListener('change', () => mark('alerts'));
+}
+
+start();

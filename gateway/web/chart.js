@@ -1,18 +1,12 @@
 // A small line chart in SVG: threshold lines, a series per scope, values under the pointer.
 
-const SVG = 'http://www.w3.org/2000/svg';
+import { s } from './dom.js';
+
 // In the page's font size, which grows with the screen.
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 const COLORS = 6;
 // A threshold within this many times the highest value is drawn at its true height.
 const NEAR = 4;
-
-export function s(tag, attributes, ...children) {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
 
 export class Chart {
   /** `format(value, unit)` gives the text of a value. */
@@ -124,6 +118,7 @@ export class Chart {
       item.append(mark, `${one.name} `, value);
       return item;
     });
+    if (this.data.others) items.push(Object.assign(document.createElement('span'), { textContent: `and ${this.data.others} lower` }));
     if (at !== null) {
       const note = document.createElement('span');
       note.textContent = time(at, 0);

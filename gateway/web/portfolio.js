@@ -1,52 +1,102 @@
-import { $, choice, h, table } from './dom.js';
+// What is held at the exchanges: by exchange, as a table and as shares of the whole.
+
+import { $, attr, h, text } from './dom.js';
+import { call } from './api.js';
+import { choice } from './choice.js';
+import { Donut } from './donut.js';
 import * as format from './format.js';
+import { keep, recall } from './store.js';
+import { Table } from './table.js';
 
-let chosen = 'all';
+const ROOM = 10;
+const PIECES = 7;
+let table;
+let donut;
+let chosen = recall('tab', 'all');
 
-export function draw(portfolio, now, redraw) {
-  const panel = $('portfolio');
-  if (!portfolio?.accounts.length) {
-    panel.replaceChildren(h('p', { class: 'empty' }, 'No balances yet. They appear with the first poll of an exchange.'));
-    return;
-  }
-  const names = portfolio.accounts.map((account) => account.exchange);
-  if (chosen !== 'all' && !names.includes(chosen)) chosen = 'all';
-  const options = [['all', 'All'], ...names.map((name) => [name, format.title(name)])];
-  choice($('portfolio-tabs'), options, chosen, (value) => { chosen = value; redraw(); }, 'tab');
-  const accounts = portfolio.accounts.filter((account) => chosen === 'all' || account.exchange === chosen);
-  const total = chosen === 'all' ? portfolio.totals.totalUsd : accounts[0].totals.totalUsd;
-  panel.replaceChildren(
-    ...accounts.map((account) => banner(account, now)).filter(Boolean),
-    balances(accounts, total),
-    h('p', { class: 'note num' }, accounts.map((account) => {
-      const read = account.updatedAt ? `read ${format.age(now - Date.parse(account.updatedAt))} ago` : 'never read';
-      return `${format.title(account.exchange)} ${read}`;
-    }).join('  ·  ')));
+/** `take(portfolio)` puts an answer of the API where the live stream puts its own; `redraw` draws again. */
+export function start(take, redraw) {
+  table = new Table($('portfolio-table'), {
+    name: 'portfolio', label: 'Balances', room: ROOM, width: 50, sort: { key: 'value', dir: 'descending' }, key: (row) => `${row.exchange}.${row.asset}`,
+    empty: 'No balances yet. They appear with the first poll of an exchange.',
+    columns: [
+      { key: 'asset', title: 'Asset', width: 5, by: (row) => row.asset, draw: (cell, row) => ({ text: row.asset, class: 'sym' }) },
+      { key: 'exchange', title: 'Exchange', width: 6, by: (row) => row.exchange, draw: (cell, row) => ({ text: format.title(row.exchange), class: 'dim' }) },
+      { key: 'total', title: 'Total', kind: 'r', by: (row) => row.total, draw: (cell, row) => exact(row.total, format.amount) },
+      { key: 'free', title: 'Free', kind: 'r', by: (row) => row.free, draw: (cell, row) => exact(row.free, format.amount) },
+      { key: 'locked', title: 'Locked', kind: 'r', width: 6, by: (row) => row.locked, draw: (cell, row) => exact(row.locked, format.amount) },
+      { key: 'price', title: 'Price', kind: 'r', by: (row) => row.usdPrice, draw: (cell, row) => (row.usdPrice === null ? { text: 'no price', class: 'dim' } : exact(row.usdPrice, format.price)) },
+      { key: 'value', title: 'Value', kind: 'r', by: (row) => row.usdValue, draw: (cell, row) => exact(row.usdValue, format.usd) },
+      { key: 'share', title: 'Share', kind: 'r', width: 5, by: (row) => row.usdValue, draw: (cell, row) => ({ text: row.share === null ? '–' : `${(row.share * 100).toFixed(1)} %`, class: 'dim' }) },
+    ],
+  });
+  donut = new Donut($('donut'), PIECES);
+  donut.set([], '–');
+  $('portfolio-refresh').addEventListener('click', () => refresh(take));
+  choose = (value) => { chosen = value; keep('tab', value); redraw(); };
 }
 
-function banner(account, now) {
-  if (!account.error && !account.stale) return null;
-  const age = account.updatedAt ? ` Shown: the last good balances, ${format.age(now - Date.parse(account.updatedAt))} old.` : ' There are no earlier balances.';
-  const what = account.error ? `${account.error.error_type}: ${account.error.message}.` : 'Balances are stale.';
-  return h('p', { class: account.error ? 'banner' : 'banner warn' }, `${format.title(account.exchange)} – ${what}${age}`);
+let choose;
+
+/** What rounds to something else in its cell is whole in its title. */
+const exact = (value, shown) => ({ text: shown(value), title: value === null ? null : String(value) });
+
+export function reset() { chosen = 'all'; }
+
+export async function refresh(take) {
+  const button = $('portfolio-refresh');
+  if (button.getAttribute('aria-busy')) return;
+  attr(button, 'aria-busy', 'true');
+  const answer = await call('/api/portfolio');
+  attr(button, 'aria-busy', null);
+  const note = $('portfolio-refreshed');
+  note.classList.toggle('bad', !answer.ok);
+  text(note, answer.ok ? `refreshed ${format.clock(Date.now())}` : answer.error);
+  attr(note, 'title', answer.ok ? null : answer.error);
+  if (answer.ok) take(answer.data);
 }
 
-function balances(accounts, total) {
-  const rows = accounts.flatMap((account) => account.balances.map((row) => ({ ...row, exchange: account.exchange })));
-  rows.sort((a, b) => (b.usdValue ?? -1) - (a.usdValue ?? -1));
-  const columns = [['Asset'], ['Exchange', 'opt'], ['Free', 'r opt'], ['Locked', 'r opt'], ['Total', 'r'], ['Price', 'r opt'], ['Value', 'r'], ['Share', 'share opt']];
-  return h('div', { class: 'scroll' }, table(columns, rows.map((row) => [
-    h('td', { class: 'sym' }, row.asset, h('span', { class: 'narrow dim small' }, ` ${format.title(row.exchange)}`)),
-    h('td', { class: 'dim opt' }, format.title(row.exchange)),
-    format.amount(row.free), format.amount(row.locked), format.amount(row.total),
-    row.usdPrice === null ? h('td', { class: 'r dim opt' }, 'no price') : format.price(row.usdPrice),
-    format.usd(row.usdValue), share(row.usdValue, total),
-  ]), [h('td', {}, 'Total'), '', '', '', '', '', h('td', { class: 'r' }, format.usd(total)), '']));
+export function draw({ portfolio }, now) {
+  const known = portfolio?.accounts ?? [];
+  const names = known.map((account) => account.exchange);
+  const tab = names.includes(chosen) ? chosen : 'all';
+  choice($('portfolio-tabs'), [['all', 'All'], ...names.map((name) => [name, format.title(name)])], tab, (value) => choose(value), 'tab', 'portfolio');
+  attr($('portfolio'), 'aria-labelledby', `portfolio-tabs-${tab}`);
+  if (!portfolio) return { state: 'loading' };
+  const accounts = known.filter((account) => tab === 'all' || account.exchange === tab);
+  const total = tab === 'all' ? portfolio.totals.totalUsd : accounts[0].totals.totalUsd;
+  const rows = accounts.flatMap((account) => account.balances.map((row) => ({
+    ...row, exchange: account.exchange, share: row.usdValue !== null && total > 0 ? row.usdValue / total : null,
+  })));
+  table.set(rows, now, { asset: 'Total', value: format.usd(total) });
+  donut.set(pieces(rows), format.usd(total));
+  drawAccounts(accounts, now);
+  const bad = accounts.filter((account) => account.error || account.stale);
+  const oldest = Math.min(...accounts.map((account) => Date.parse(account.updatedAt ?? 0)));
+  if (!known.length) return { state: 'empty' };
+  return bad.length ? { state: 'stale', why: `${bad.map((account) => format.title(account.exchange)).join(', ')} not read`, at: oldest } : { state: 'live', at: oldest };
 }
 
-function share(value, total) {
-  const part = value !== null && total > 0 ? Math.max(0, Math.min(1, value / total)) : 0;
-  const bar = h('i');
-  bar.style.width = `${(part * 100).toFixed(1)}%`;
-  return h('td', { class: 'share opt' }, h('div', { class: 'meter', role: 'img', 'aria-label': `${(part * 100).toFixed(1)} percent` }, bar));
+/** By asset, whatever the exchange; shares follow from the API's own values. */
+function pieces(rows) {
+  const sums = new Map();
+  for (const row of rows) if (row.usdValue > 0) sums.set(row.asset, (sums.get(row.asset) ?? 0) + row.usdValue);
+  return [...sums].map(([asset, value]) => ({ key: asset, name: asset, value, shown: format.usd(value) })).sort((a, b) => b.value - a.value);
+}
+
+/** A line for each exchange, always there: when it was read, or what went wrong. */
+function drawAccounts(accounts, now) {
+  const list = $('portfolio-accounts');
+  while (list.children.length > accounts.length) list.lastChild.remove();
+  while (list.children.length < accounts.length) list.append(h('li'));
+  accounts.forEach((account, index) => {
+    const age = account.updatedAt ? `${format.age(Math.max(0, now - Date.parse(account.updatedAt)))} ago` : null;
+    const trouble = account.error ? `${account.error.error_type}: ${account.error.message}` : account.stale ? 'not answering' : '';
+    const words = trouble ? `${trouble}; ${age ? `shown are the balances of ${age}` : 'there are no earlier balances'}` : age ? `read ${age}` : 'never read';
+    const line = list.children[index];
+    const whole = `${format.title(account.exchange)} ${words}`;
+    text(line, whole);
+    attr(line, 'title', trouble ? whole : null);
+    line.className = account.error ? 'bad' : account.stale ? 'warn' : 'dim';
+  });
 }

@@ -1,6 +1,6 @@
 // Small pictures of the model: how its scores spread, and how often they were right.
 
-import { s } from './chart.js';
+import { s } from './dom.js';
 
 const WIDTH = 320;
 const HEIGHT = 190;
@@ -19,7 +19,7 @@ function picture(name, ...parts) {
 /** `[{ml_bucket, count, advisory}]`: a bar a bucket; what nobody may trade on is paler. */
 export function distribution(buckets) {
   const most = Math.max(1, ...buckets.map((bucket) => bucket.count));
-  const step = (RIGHT - LEFT) / buckets.length;
+  const step = (RIGHT - LEFT) / Math.max(1, buckets.length);
   const y = (count) => BOTTOM - (count / most) * (BOTTOM - TOP - 12);
   const parts = [s('line', { class: 'grid', x1: LEFT, x2: RIGHT, y1: BOTTOM, y2: BOTTOM })];
   buckets.forEach((bucket, index) => {
