@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -62,7 +62,7 @@ pub fn router(app: Arc<App>, shutdown: CancellationToken) -> Router {
         router = router.route(route.path, route.handler.route_layer(middleware::from_fn_with_state(gate, access::gate)));
     }
     for file in page::FILES {
-        router = router.route(file.path, get(|| async { page::answer(file) }));
+        router = router.route(file.path, get(|headers: HeaderMap| async move { page::answer(file, &headers) }));
     }
     router
         .fallback(unknown_route)
