@@ -21,12 +21,12 @@ export const h = (tag, attributes = {}, ...children) => fill(document.createElem
 /** As [`h`], of SVG. */
 export const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
-/** Writes a text only when it differs, so that nothing is laid out for nothing. */
+/**
+ * Writes a text only when it differs, so that nothing is laid out for nothing. A new text is a new node: one that
+ * only changed would count as moved where it is set to the right.
+ */
 export function text(element, value) {
-  const only = element.firstChild;
-  if (only && only === element.lastChild && only.nodeType === Node.TEXT_NODE) {
-    if (only.data !== value) only.data = value;
-  } else if (element.textContent !== value || !only) element.textContent = value;
+  if (element.textContent !== value) element.textContent = value;
 }
 
 /** Sets an attribute only when it differs; null and false remove it. */

@@ -47,10 +47,10 @@ export function start(clock) {
   }
   rules();
   table = new Table($('limits'), {
-    name: 'limits', label: 'Limits and their values', room: 6, width: 40, sort: { key: 'state', dir: 'descending' }, key: (row) => `${row.rule} ${format.scope(row.scope)}`,
+    name: 'limits', label: 'Limits and their values', room: 6, width: 48, sort: { key: 'state', dir: 'descending' }, key: (row) => `${row.rule} ${format.scope(row.scope)}`,
     empty: 'No limit was measured yet. The guardrail tells them once a second.',
     columns: [
-      { key: 'rule', title: 'Limit', width: 13, by: (row) => named(row.rule), draw: (cell, row) => ({ text: named(row.rule), class: 'sym', title: row.rule }) },
+      { key: 'rule', title: 'Limit', width: 17, by: (row) => named(row.rule), draw: (cell, row) => ({ text: named(row.rule), class: 'sym', title: row.rule }) },
       { key: 'scope', title: 'Where', width: 8, by: (row) => format.scope(row.scope), draw: (cell, row) => ({ text: format.scope(row.scope), class: 'dim' }) },
       { key: 'value', title: 'Value', kind: 'r', by: (row) => row.value, draw: (cell, row) => ({ text: format.value(row.value, row.unit), title: row.value === null ? null : String(row.value) }) },
       { key: 'warning', title: 'Warning', kind: 'r', by: (row) => row.warning, draw: (cell, row) => ({ text: format.value(row.warning, row.unit), class: 'dim' }) },

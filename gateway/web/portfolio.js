@@ -17,7 +17,7 @@ let chosen = recall('tab', 'all');
 /** `take(portfolio)` puts an answer of the API where the live stream puts its own; `redraw` draws again. */
 export function start(take, redraw) {
   table = new Table($('portfolio-table'), {
-    name: 'portfolio', label: 'Balances', room: ROOM, width: 50, sort: { key: 'value', dir: 'descending' }, key: (row) => `${row.exchange}.${row.asset}`,
+    name: 'portfolio', label: 'Balances', room: ROOM, width: 50, sort: { key: 'value', dir: 'descending' }, key: (row) => `${row.exchange}.${row.asset}`, old: (row) => row.old,
     empty: 'No balances yet. They appear with the first poll of an exchange.',
     columns: [
       { key: 'asset', title: 'Asset', width: 5, by: (row) => row.asset, draw: (cell, row) => ({ text: row.asset, class: 'sym' }) },
@@ -66,7 +66,7 @@ export function draw({ portfolio }, now) {
   const accounts = known.filter((account) => tab === 'all' || account.exchange === tab);
   const total = tab === 'all' ? portfolio.totals.totalUsd : accounts[0].totals.totalUsd;
   const rows = accounts.flatMap((account) => account.balances.map((row) => ({
-    ...row, exchange: account.exchange, share: row.usdValue !== null && total > 0 ? row.usdValue / total : null,
+    ...row, exchange: account.exchange, old: account.stale || account.error !== null, share: row.usdValue !== null && total > 0 ? row.usdValue / total : null,
   })));
   table.set(rows, now, { asset: 'Total', value: format.usd(total) });
   donut.set(pieces(rows), format.usd(total));
@@ -74,7 +74,7 @@ export function draw({ portfolio }, now) {
   const bad = accounts.filter((account) => account.error || account.stale);
   const oldest = Math.min(...accounts.map((account) => Date.parse(account.updatedAt ?? 0)));
   if (!known.length) return { state: 'empty' };
-  return bad.length ? { state: 'stale', why: `${bad.map((account) => format.title(account.exchange)).join(', ')} not read`, at: oldest } : { state: 'live', at: oldest };
+  return bad.length ? { state: 'stale', why: `${bad.map((account) => format.title(account.exchange)).join(', ')} not read`, at: oldest, partly: bad.length < accounts.length } : { state: 'live', at: oldest };
 }
 
 /** By asset, whatever the exchange; shares follow from the API's own values. */

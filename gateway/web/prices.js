@@ -9,6 +9,7 @@ const VERY_OLD_MS = 120000;
 const PHASES = { closed: 'closed', opening_auction: 'opening auction', continuous: 'continuous trading', closing_auction: 'closing auction', trades_at_close: 'trades at close' };
 const TONES = { good: 'good', degraded: 'warn', stale: 'bad', closed: 'dim' };
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
+let time = 0;
 let prices;
 let shares;
 
@@ -33,7 +34,7 @@ const spread = (row) => (row.bid && row.ask ? ((row.ask - row.bid) / row.ask) * 
 export function start() {
   const money = (key, title) => ({ key, title, kind: 'r', by: (row) => row[key], draw: moving(key) });
   prices = new Table($('prices'), {
-    name: 'prices', label: 'Prices', room: 8, width: 42, sort: { key: 'symbol', dir: 'ascending' }, key: (row) => `${row.venue}.${row.symbol}`,
+    name: 'prices', label: 'Prices', room: 8, width: 42, sort: { key: 'symbol', dir: 'ascending' }, key: (row) => `${row.venue}.${row.symbol}`, old: (row) => time - row.stored_at_ms > OLD_MS,
     empty: 'No prices yet. They appear as soon as a venue delivers.',
     columns: [
       { key: 'symbol', title: 'Symbol', width: 7, by: (row) => row.symbol, draw: (cell, row) => ({ text: row.symbol, class: 'sym' }) },
@@ -71,6 +72,7 @@ export function signed(value, unit = '', shown = (number) => number.toFixed(2)) 
 export function draw(state, now) {
   if (!state.system) return { state: 'loading' };
   const rows = [...state.prices.values()];
+  time = now;
   prices.set(rows, now);
   if (!rows.length) return { state: 'empty' };
   const newest = Math.max(...rows.map((row) => row.stored_at_ms));

@@ -25,12 +25,7 @@ export function order() {
 export const isHidden = (name) => hidden.has(name);
 
 export function start() {
-  for (const { name, element, title } of SECTIONS) {
-    const button = h('button', { type: 'button', class: 'fold', id: `f-${name}`, 'aria-controls': `b-${name}`, onclick: () => fold(name, !folded.has(name)) },
-      h('span', { class: 'unseen' }, title));
-    $(`h-${name}`).before(button);
-    element.querySelector('.head').append(h('span', { class: 'stamp', id: `stamp-${name}` }));
-  }
+  for (const { name } of SECTIONS) $(`f-${name}`).addEventListener('click', () => fold(name, !folded.has(name)));
   arrange();
   links();
   watch();
@@ -124,11 +119,12 @@ function watch() {
 
 /**
  * What is known about a section's data: `state` is loading, live, empty or stale; `why` says what is wrong with it, and
- * `at` when it was last taken in, ms.
+ * `at` when it was last taken in, ms. `partly`: only rows of it are old, and marked so themselves.
  */
-export function tell(name, { state, why = '', at = null }, now) {
+export function tell(name, { state, why = '', at = null, partly = false }, now) {
   const { element } = find(name);
   attr(element, 'data-state', state);
+  attr(element, 'data-partly', state === 'stale' && partly);
   if (at !== null) attr(element, 'data-updated', Math.round(at));
   const age = at === null ? '' : `${format.age(Math.max(0, now - at))} old`;
   const stamp = $(`stamp-${name}`);

@@ -9,11 +9,11 @@ const ARROWS = { ascending: '▲', descending: '▼', none: '' };
 /**
  * `columns`: `{key, title, kind, width, by(row), draw(cell, row, now)}`. `by` makes it sortable; `draw` returns a text,
  * `{text, class, title, value}`, or nothing when it has filled the cell itself. `kind` is `r` for figures.
- * `room`: rows that are always given their place; more are shown on request. `key(row)` names a row.
+ * `room`: rows that are shown at once; more are on request. `key(row)` names a row, `old(row)` says that it is not of now.
  */
 export class Table {
-  constructor(box, { name, label, columns, room, key, sort = null, width = null, empty, tall = false, onmore = () => {} }) {
-    Object.assign(this, { box, name, columns, room, key, empty, onmore });
+  constructor(box, { name, label, columns, room, key, sort = null, width = null, empty, tall = false, old = () => false }) {
+    Object.assign(this, { box, name, columns, room, key, empty, old });
     const kept = recall('sort', {})[name];
     const known = kept && columns.some((column) => column.by && column.key === kept.key) && ['ascending', 'descending'].includes(kept.dir);
     this.sort = known ? kept : sort;
@@ -26,12 +26,10 @@ export class Table {
     this.table = h('table', { 'data-table': name, class: tall ? 'tall' : null },
       h('caption', { class: 'unseen' }, label), h('thead', {}, h('tr', {}, [...this.heads.values()])), this.body, this.foot);
     if (width) this.table.style.minWidth = `${width}rem`;
-    this.note = h('p', { class: 'empty' });
+    this.note = h('p', { class: 'empty' }, 'Waiting for the gateway.');
     this.more = h('button', { type: 'button', class: 'more', hidden: true, onclick: () => this.toggle() });
-    this.scroll = h('div', { class: 'scroll', 'aria-label': label }, this.table);
-    box.classList.add('room');
-    box.style.setProperty('--room', room + 1 + (tall ? 0 : 0));
-    if (tall) box.classList.add('tall');
+    this.scroll = h('div', { class: 'scroll', 'aria-label': label, hidden: true }, this.table);
+    // Its room is in the style sheet: it is kept free before this code is there.
     box.replaceChildren(this.note, this.scroll, this.more);
     new ResizeObserver(() => this.reach()).observe(this.scroll);
     this.headings();
@@ -70,7 +68,6 @@ export class Table {
     const others = recall('more', []).filter((name) => name !== this.name);
     keep('more', this.open ? [...others, this.name] : others);
     this.draw();
-    this.onmore(this.open);
   }
 
   /** Shows these rows. `foot`: texts by column, for a last line with the sums. */
@@ -120,6 +117,7 @@ export class Table {
     const same = line.dataset.key === key;
     if (!same) line.dataset.key = key;
     line.row = row;
+    line.classList.toggle('old', this.old(row));
     this.columns.forEach((column, index) => {
       const cell = line.children[index];
       const told = column.draw(cell, row, this.now, same);
@@ -143,6 +141,6 @@ export class Table {
   reach() {
     const wide = this.scroll.scrollWidth > this.scroll.clientWidth + 1;
     attr(this.scroll, 'tabindex', wide ? '0' : null);
-    attr(this.scroll, 'role', wide ? 'region' : null);
+    attr(this.scroll, 'role', wide ? 'group' : null);
   }
 }
