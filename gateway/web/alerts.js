@@ -11,8 +11,12 @@ import * as silences from './silences.js';
 const LOG_ROOM = 5;
 const LOG_MAX = 60;
 const ORDER = { critical: 0, warning: 1 };
-/** Cards that are always given their place: where the page is narrow they are long. */
-const room = () => (matchMedia('(max-width: 720px)').matches ? 1 : 2);
+const NARROW = matchMedia('(max-width: 720px)');
+/** How many whole cards and how many lines fit into the room that is kept: with more alerts there are more lines. */
+function fit(count) {
+  if (NARROW.matches) return count > 1 ? [0, 6] : [1, 0];
+  return count > 2 ? [1, 6] : [2, 0];
+}
 
 let allCards = false;
 let allLog = false;
@@ -28,8 +32,9 @@ export function start(again) {
 
 export const keyOf = (alert) => `${alert.name} ${JSON.stringify(alert.scope)}`;
 
-/** Why nobody is told about it. */
-const muted = (alert) => (alert.silencedBy?.length ? 'silenced' : alert.inhibitedBy?.length ? 'follows from another one' : '');
+/** Why nobody is told about it: in a word. */
+const muted = (alert) => (alert.silencedBy?.length ? 'silenced' : alert.inhibitedBy?.length ? 'follows' : '');
+const MUTED = { silenced: 'Nobody is told about it: it is silenced', follows: 'Nobody is told about it: it follows from another one' };
 
 export function draw({ alerts, system }, now) {
   const active = [...alerts.active].sort((a, b) =>
@@ -39,12 +44,13 @@ export function draw({ alerts, system }, now) {
   const blind = watched && watched.presence !== 'up' && watched.presence !== 'late';
   text($('alerts-note'), active.length ? `${firing} firing, ${active.length - firing} pending` : '');
   // Redrawn only when something changed: a focused button must not vanish every second.
-  swap($('alerts'), JSON.stringify([blind, allCards, room(), active.map((alert) => [keyOf(alert), alert.revision, alert.state, alert.value, muted(alert)])]), () => {
+  const [cards, lines] = fit(active.length);
+  swap($('alerts'), JSON.stringify([blind, allCards, cards, active.map((alert) => [keyOf(alert), alert.revision, alert.state, alert.value, muted(alert)])]), () => {
     if (!active.length) return [h('p', { class: 'calm' }, blind ? 'Nothing is watched: there is no sign of life from the guardrail.' : 'Nothing is firing. Every limit that is measured holds.')];
-    return (allCards ? active : active.slice(0, room())).map(card);
+    return allCards ? active.map(card) : [...active.slice(0, cards).map(card), ...active.slice(cards, cards + lines).map(line)];
   });
-  $('alerts-more').hidden = active.length <= room();
-  text($('alerts-more'), allCards ? 'Show fewer' : `Show all ${active.length}`);
+  $('alerts-more').hidden = active.length <= cards;
+  text($('alerts-more'), allCards ? 'Show less' : active.length > cards + lines ? `Show all ${active.length}` : 'Show all in full');
   attr($('alerts-more'), 'aria-expanded', String(allCards));
   log(alerts.recent);
   for (const age of $('alerts').querySelectorAll('[data-since]')) text(age, `for ${format.age(Math.max(0, now - Number(age.dataset.since)))}`);
@@ -58,19 +64,34 @@ const figures = (alert) => (alert.value !== null && alert.threshold !== null
   ? `${format.value(alert.value, alert.unit)}, ${alert.direction} ${format.value(alert.threshold, alert.unit)}${alert.samples > 1 ? `, ${format.count(alert.samples)} samples` : ''}`
   : '');
 
-function card(alert) {
+const named = (alert) => ({ 'data-key': `${alert.name} ${format.scope(alert.scope)}`, 'aria-label': `${alert.name} ${format.scope(alert.scope)}` });
+
+/** What it is, where, since when. */
+function title(alert) {
   const tone = alert.severity === 'critical' ? 'bad' : 'warn';
   const word = [alert.severity, alert.state === 'pending' ? 'pending' : ''].filter(Boolean).join(' ');
-  return h('article', { class: `alert ${alert.severity ?? ''}`, 'data-key': `${alert.name} ${format.scope(alert.scope)}`, 'aria-label': alert.name },
-    h('h3', {}, h('span', { class: `sev ${tone}` }, word), h('b', {}, alert.name), h('span', { class: 'dim' }, format.scope(alert.scope)),
-      muted(alert) ? h('span', { class: 'sev dim', title: 'Nobody is told about it' }, muted(alert)) : null,
-      h('span', { class: 'age dim small', 'data-since': format.fromNanos(alert.since ?? alert.at) })),
+  return h('h3', {}, h('span', { class: `sev ${tone}` }, word), h('b', {}, alert.name), h('span', { class: 'dim' }, format.scope(alert.scope)),
+    muted(alert) ? h('span', { class: 'sev dim', title: MUTED[muted(alert)] }, muted(alert)) : null,
+    h('span', { class: 'age dim small', 'data-since': format.fromNanos(alert.since ?? alert.at) }));
+}
+
+const buttons = (alert) => [
+  h('button', { type: 'button', class: 'button small', 'data-detail': keyOf(alert), onclick: () => detail(alert) }, 'Details'),
+  gate(h('button', { type: 'button', class: 'button small', 'data-silence': keyOf(alert), onclick: () => silences.ask(alert) }, 'Silence…'), 'operator'),
+];
+
+/** One of many: its cause and what to do first are behind its details. */
+function line(alert) {
+  return h('article', { class: `alert slim ${alert.severity ?? ''}`, ...named(alert) }, title(alert), h('p', { class: 'acts' }, buttons(alert)));
+}
+
+function card(alert) {
+  return h('article', { class: `alert ${alert.severity ?? ''}`, ...named(alert) },
+    title(alert),
     h('p', { class: 'summary', title: alert.summary }, alert.summary),
     h('dl', {}, h('dt', {}, 'Cause'), h('dd', { class: 'cause', title: alert.cause }, alert.cause || '–'),
       h('dt', {}, 'First action'), h('dd', { class: 'first-action', title: alert.first_action }, alert.first_action || '–')),
-    h('p', { class: 'acts' }, book(alert),
-      h('button', { type: 'button', class: 'button small', 'data-detail': keyOf(alert), onclick: () => detail(alert) }, 'Details'),
-      gate(h('button', { type: 'button', class: 'button small', 'data-silence': keyOf(alert), onclick: () => silences.ask(alert) }, 'Silence…'), 'operator')));
+    h('p', { class: 'acts' }, book(alert), buttons(alert)));
 }
 
 /** The runbook: on the web, or one of Spark's own, which the gateway has with it. */

@@ -23,6 +23,7 @@ import * as silences from './silences.js';
 import * as system from './system.js';
 
 const RECENT_MAX = 200;
+const HIDDEN_MS = 500;
 
 const state = { system: null, portfolio: null, prices: new Map(), alerts: { active: [], recent: [] }, windows: null, orders: { rows: [], openCount: null }, positions: null, guard: null, signals: null };
 /** The gateway's clock minus this machine's, ms: ages do not depend on the browser's clock. */
@@ -50,7 +51,8 @@ const SHOWN_IN = {
 const AGES = ['portfolio', 'prices', 'bist', 'alerts', 'trading', 'limits', 'rollout', 'parked'];
 
 function mark(...parts) {
-  if (!dirty.size) requestAnimationFrame(paint);
+  // Frames are not drawn in the background, but the title there still says how many alerts are critical.
+  if (!dirty.size) document.hidden ? setTimeout(paint, HIDDEN_MS) : requestAnimationFrame(paint);
   for (const part of parts) dirty.add(part);
 }
 
@@ -221,6 +223,7 @@ function start() {
   api.look();
   // Ages grow by themselves, whether or not anything comes.
   setInterval(() => mark('head', ...(link === 'live' ? AGES : begun ? Object.keys(draw) : [])), 1000);
+  document.addEventListener('visibilitychange', () => { if (document.hidden && dirty.size) setTimeout(paint, HIDDEN_MS); });
   matchMedia('(max-width: 720px)').addEventListener('change', () => mark('alerts'));
 }
 

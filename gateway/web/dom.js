@@ -1,4 +1,4 @@
-// Elements without innerHTML: nothing that comes off the bus is ever read as markup.
+// Elements, made one by one: nothing that comes off the bus is ever read as markup.
 
 export const $ = (id) => document.getElementById(id);
 
