@@ -48,7 +48,10 @@ const SHOWN_IN = {
   system: ['alerts', 'processes', 'feeds', 'parked'], portfolio: ['portfolio'], prices: ['prices'], alerts: ['alerts'], windows: ['limits'],
   orders: ['orders'], positions: ['positions'], guard: ['trading', 'actions'], signals: ['rollout', 'model', 'backtests', 'strategies', 'bist'],
 };
-const AGES = ['portfolio', 'prices', 'bist', 'alerts', 'trading', 'limits', 'rollout', 'parked'];
+/** The process that a section's data comes from. */
+const SOURCES = { portfolio: 'portfolio', orders: 'executor', positions: 'executor', trading: 'risk', limits: 'guardrail', rollout: 'rollout', model: 'signal' };
+const GONE = ['down', 'missing'];
+const AGES = ['portfolio', 'prices', 'bist', 'alerts', 'orders', 'positions', 'trading', 'limits', 'rollout', 'model', 'parked'];
 
 function mark(...parts) {
   // Frames are not drawn in the background, but the title there still says how many alerts are critical.
@@ -66,10 +69,19 @@ function paint() {
   }
 }
 
-/** Nothing is newer than the last word of the gateway. */
+/** Nothing is newer than the last word of the gateway, of the broker, and of the process that it comes from. */
 function told(name, known, time) {
-  const lost = link !== 'live' && begun;
-  sections.tell(name, lost && known.state !== 'loading' ? { state: 'stale', why: 'connection lost', at: known.at ?? heardAt + clockOffset } : known, time);
+  const better = known.state === 'live' || known.state === 'empty';
+  const lost = link !== 'live' && begun && known.state !== 'loading';
+  sections.tell(name, lost ? { state: 'stale', why: 'connection lost', at: known.at ?? heardAt + clockOffset } : (better && away(name)) || known, time);
+}
+
+function away(name) {
+  if (!state.system || name === 'reports') return null;
+  if (!state.system.broker_connected) return { state: 'stale', why: 'the broker is away' };
+  const row = state.system.processes.find((one) => one.name === SOURCES[name] && one.expected);
+  if (!row || !GONE.includes(row.presence)) return null;
+  return { state: 'stale', why: `${row.name} is ${row.presence}`, at: row.age_ms === null ? null : state.system.now_ms - row.age_ms };
 }
 
 function all() {

@@ -63,13 +63,15 @@ export function start() {
       { key: 'win', title: 'Won', kind: 'r', draw: (cell, row) => fixed(row.result?.metrics?.winRatePct, ' %') },
       { key: 'factor', title: 'Profit factor', kind: 'r', draw: (cell, row) => fixed(row.result?.metrics?.profitFactor) },
       { key: 'bars', title: 'Bars', kind: 'r', draw: (cell, row) => format.count(row.result?.metrics?.bars) },
-      { key: 'equity', title: 'Equity at the end', kind: 'r', width: 8, draw: (cell, row) => format.amount(row.result?.metrics?.finalEquity) },
+      { key: 'equity', title: 'Equity at the end', kind: 'r', width: 8, draw: (cell, row) => ending(row.result?.metrics?.finalEquity) },
     ],
   });
 }
 
 const params = (of) => Object.entries(of ?? {}).map(([name, value]) => `${name} ${value}`).join(', ');
 const fixed = (value, unit = '') => (value === null || value === undefined ? '–' : `${value.toFixed(2)}${unit}`);
+
+const ending = (value) => (value === null || value === undefined ? '–' : { text: value.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 }), title: String(value) });
 
 function nameOf(row) {
   const of = row.result ?? row.job;
@@ -230,6 +232,9 @@ function why(row) {
   return 'It has no curve, or its details are not on the gateway\'s machine.';
 }
 
+/** Null says that it is not known of one of them. */
+const alike = (same, yes, no) => (same === null || same === undefined ? '' : same ? yes : no);
+
 /** Whether those compared were run on the same bars, and traded alike. */
 async function same(rows) {
   if (rows.length < 2) { text($('compare-note'), ''); return; }
@@ -237,5 +242,5 @@ async function same(rows) {
   const answer = await call(`/api/backtest/compare?ids=${rows.map((row) => encodeURIComponent(row.id)).join(',')}`);
   if (key !== comparedKey) return;
   const { sameData, sameTrades } = answer.data ?? {};
-  text($('compare-note'), answer.ok ? `${sameData ? 'the same bars' : 'not the same bars'}, ${sameTrades ? 'the same trades' : 'other trades'}` : answer.error);
+  text($('compare-note'), answer.ok ? [alike(sameData, 'the same bars', 'other bars'), alike(sameTrades, 'the same trades', 'other trades')].filter(Boolean).join(', ') : answer.error);
 }

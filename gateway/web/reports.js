@@ -32,7 +32,7 @@ async function daily() {
   const answer = await call('/api/actions', { method: 'POST', body: { action: '/fusion/risk.report.daily' } });
   const source = answer.data?.result?.markdown;
   if (!answer.ok || !source) { say(answer.error || 'The gateway told no report.', 'bad'); return; }
-  $('report-text').replaceChildren(...render(source.replace(/^# .*\n/, (line) => `${line.slice(2)}\n`)));
+  $('report-text').replaceChildren(...render(source.replace(/^# .*\n/, (line) => `${line.slice(2)}\n`), 2));
   offer(new Blob([source], { type: 'text/markdown' }), 'spark-risk-of-the-day.md');
 }
 

@@ -37,7 +37,7 @@ export function start() {
   });
 }
 
-export function draw({ signals, system }, now) {
+export function draw({ signals }, now) {
   if (!signals) return { state: 'loading' };
   told = signals.rollout.rollout ?? null;
   const phase = told?.phase ?? 'idle';
@@ -52,14 +52,7 @@ export function draw({ signals, system }, now) {
   $('rollout-measured').hidden = !told;
   gates.set(told?.gates ?? [], now, null, told ? 'This stage has no gates.' : undefined);
   swap($('rollout-history'), JSON.stringify(signals.rollout.history.slice(0, HISTORY)), () => history(signals.rollout.history));
-  const own = system?.processes.find((row) => row.name === 'rollout');
-  return away(own, system) ?? { state: told ? 'live' : 'empty' };
-}
-
-/** What is told of a section whose process shows no sign of life. */
-export function away(row, system) {
-  if (!row || row.presence === 'up' || row.presence === 'late' || row.presence === 'unknown') return null;
-  return { state: 'stale', why: `${row.name} is ${row.presence}`, at: row.age_ms === null ? null : system.now_ms - row.age_ms };
+  return { state: told ? 'live' : 'empty' };
 }
 
 function ask(verb) {
@@ -115,7 +108,7 @@ function history(rows) {
     h('span', { class: 'clip', title: row.refusal ?? row.summary }, row.refusal ?? row.summary, h('span', { class: 'dim' }, ` · ${row.actor}`))));
 }
 
-export function drawModel({ signals, system }) {
+export function drawModel({ signals }) {
   if (!signals) return { state: 'loading' };
   const { model, calibration: overall, buckets } = signals;
   text($('model-note'), model.known ? `${model.modelVersion} · features ${model.featureVersion}` : 'signal has not spoken yet');
@@ -127,6 +120,5 @@ export function drawModel({ signals, system }) {
     ['Weights', model.weights ? Object.entries(model.weights).map(([part, weight]) => `${part} ${weight.toFixed(2)}`).join(' · ') : '–'],
   ];
   swap($('model-facts'), JSON.stringify(facts), () => facts.flatMap(([name, value]) => [h('dt', {}, name), h('dd', { class: 'num' }, value)]));
-  const own = system?.processes.find((row) => row.name === 'signal');
-  return away(own, system) ?? { state: model.known || overall.samples || buckets.some((bucket) => bucket.count) ? 'live' : 'empty' };
+  return { state: model.known || overall.samples || buckets.some((bucket) => bucket.count) ? 'live' : 'empty' };
 }

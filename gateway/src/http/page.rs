@@ -182,7 +182,9 @@ mod tests {
     fn nothing_of_the_page_is_markup_from_elsewhere_or_styled_in_place() {
         for file in FILES.iter().filter(|file| !file.path.starts_with("/runbooks/")) {
             let text = text(file.path);
-            for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", " style=\"", "eval(", "new Function"] {
+            for forbidden in
+                ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", " style=\"", "eval(", "new Function"]
+            {
                 assert!(!text.contains(forbidden), "{} has {forbidden}", file.path);
             }
         }
@@ -194,7 +196,9 @@ mod tests {
         let first = answer(file, &HeaderMap::new());
         let tag = first.headers()[header::ETAG].clone();
         assert_eq!(first.status(), StatusCode::OK);
-        for held in [tag.to_str().expect("ASCII").to_owned(), format!("\"other\", W/{}", tag.to_str().expect("ASCII")), "*".to_owned()] {
+        for held in
+            [tag.to_str().expect("ASCII").to_owned(), format!("\"other\", W/{}", tag.to_str().expect("ASCII")), "*".to_owned()]
+        {
             let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::try_from(held.clone()).expect("a value"))]);
             assert_eq!(answer(file, &headers).status(), StatusCode::NOT_MODIFIED, "{held}");
         }
