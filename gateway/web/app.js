@@ -21,6 +21,7 @@ import * as sections from './sections.js';
 import * as settings from './settings.js';
 import * as silences from './silences.js';
 import * as system from './system.js';
+import * as tables from './table.js';
 
 const RECENT_MAX = 200;
 const HIDDEN_MS = 500;
@@ -211,7 +212,7 @@ function start() {
   backtests.start();
   system.start();
   reports.start();
-  settings.start(() => { for (const part of [portfolio, orders, limits]) part.reset(); all(); });
+  settings.start(() => { for (const part of [portfolio, orders, limits, tables]) part.reset(); all(); });
   $('footer-top').addEventListener('click', () => scrollTo({ top: 0 }));
   keys.start([
     ['r', 'refresh the portfolio', () => portfolio.refresh(fromApi)], ['k', 'kill switch', () => $('kill').click()],

@@ -4,7 +4,7 @@ import { attr, h, s, text } from './dom.js';
 
 const RADIUS = 42;
 const INNER = 30;
-const COLORS = 6;
+const COLORS = 7;
 const LEAST = 0.004; // A thinner piece would not be seen.
 
 const point = (radius, turn) => [50 + radius * Math.sin(turn * 2 * Math.PI), 50 - radius * Math.cos(turn * 2 * Math.PI)].map((at) => at.toFixed(3)).join(' ');

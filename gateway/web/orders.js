@@ -37,11 +37,11 @@ export function start(redraw) {
     empty: 'No orders yet. They appear the moment somebody asks for one.',
     columns: [
       { key: 'order', title: 'Order', width: 8.6, by: (row) => row.symbol, draw: drawOrder },
-      { key: 'state', title: 'State', width: 12, by: (row) => row.state, draw: drawState },
+      { key: 'state', title: 'State', width: 10.4, by: (row) => row.state, draw: drawState },
       { key: 'quantity', title: 'Quantity', kind: 'r', by: (row) => row.quantity, draw: (cell, row) => ({ text: format.amount(row.quantity), title: String(row.quantity) }) },
       { key: 'price', title: 'Price', kind: 'r', by: (row) => row.price, draw: (cell, row) => (row.price === null ? { text: 'market', class: 'dim' } : { text: format.price(row.price), title: String(row.price) }) },
       { key: 'filled', title: 'Filled at', kind: 'r', by: (row) => row.averagePrice, draw: drawFilled },
-      { key: 'strategy', title: 'Strategy', width: 7.4, by: (row) => row.strategy, draw: (cell, row) => ({ text: row.strategy, class: 'dim', title: `${row.strategy}, ${format.title(row.exchange)}, ${row.mode ?? ''}` }) },
+      { key: 'strategy', title: 'Strategy', width: 7.6, by: (row) => row.strategy, draw: (cell, row) => ({ text: row.strategy, class: 'dim', title: `${row.strategy}, ${format.title(row.exchange)}, ${row.mode ?? ''}` }) },
       { key: 'time', title: 'Time', kind: 'r', width: 5.5, by: (row) => row.sequence, draw: (cell, row) => ({ text: format.clock(row.atMs), class: 'dim', title: row.at }) },
       { key: 'act', title: '', label: 'Cancel', width: 4.6, draw: drawCancel },
     ],
@@ -51,7 +51,7 @@ export function start(redraw) {
     empty: 'Nothing is held. Positions follow from fills.',
     columns: [
       { key: 'symbol', title: 'Symbol', width: 6.2, by: (row) => row.symbol, draw: (cell, row) => ({ text: row.symbol, class: 'sym', title: `${format.title(row.exchange)}, ${row.mode}` }) },
-      { key: 'quantity', title: 'Quantity', kind: 'r', width: 6.6, by: (row) => row.quantity, draw: (cell, row) => ({ text: format.amount(row.quantity), title: String(row.quantity) }) },
+      { key: 'quantity', title: 'Quantity', kind: 'r', width: 7.6, by: (row) => row.quantity, draw: (cell, row) => ({ text: format.amount(row.quantity), title: String(row.quantity) }) },
       { key: 'average', title: 'Average', kind: 'r', by: (row) => row.averagePrice, draw: (cell, row) => ({ text: format.price(row.averagePrice), title: row.averagePrice === null ? null : String(row.averagePrice) }) },
       { key: 'mark', title: 'Mark', kind: 'r', by: (row) => row.mark, draw: (cell, row) => ({ text: format.price(row.mark), class: row.quantity && row.markAgeMs > 30000 ? 'warn' : '', title: row.markAgeMs > 30000 ? `${format.age(row.markAgeMs)} old` : null }) },
       { key: 'value', title: 'Value', kind: 'r', width: 7.6, by: (row) => row.valueUsd, draw: (cell, row) => ({ text: format.usd(row.valueUsd), title: row.valueUsd === null ? null : String(row.valueUsd) }) },

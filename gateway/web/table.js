@@ -4,6 +4,17 @@
 import { attr, h, text } from './dom.js';
 import { keep, recall } from './store.js';
 
+const tables = [];
+
+/** After the choices were forgotten: every table as it comes. */
+export function reset() {
+  for (const table of tables) {
+    table.choices();
+    table.headings();
+    table.draw();
+  }
+}
+
 const ARROWS = { ascending: '▲', descending: '▼', none: '' };
 
 /**
@@ -14,10 +25,9 @@ const ARROWS = { ascending: '▲', descending: '▼', none: '' };
 export class Table {
   constructor(box, { name, label, columns, room, key, sort = null, width = null, empty, tall = false, old = () => false }) {
     Object.assign(this, { box, name, columns, room, key, empty, old });
-    const kept = recall('sort', {})[name];
-    const known = kept && columns.some((column) => column.by && column.key === kept.key) && ['ascending', 'descending'].includes(kept.dir);
-    this.sort = known ? kept : sort;
-    this.open = recall('more', []).includes(name);
+    this.first = sort;
+    this.choices();
+    tables.push(this);
     this.rows = [];
     this.now = 0;
     this.heads = new Map(columns.map((column) => [column.key, this.head(column)]));
@@ -33,6 +43,14 @@ export class Table {
     box.replaceChildren(this.note, this.scroll, this.more);
     new ResizeObserver(() => this.reach()).observe(this.scroll);
     this.headings();
+  }
+
+  /** The order and the length that somebody chose, or those at first. */
+  choices() {
+    const kept = recall('sort', {})[this.name];
+    const known = kept && this.columns.some((column) => column.by && column.key === kept.key) && ['ascending', 'descending'].includes(kept.dir);
+    this.sort = known ? kept : this.first;
+    this.open = recall('more', []).includes(this.name);
   }
 
   head(column) {
