@@ -10,6 +10,7 @@ use spark_bus_schema::risk::Limits;
 
 /// One limit that would be another.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "LimitChange")]
 pub struct Change {
     /// Its key, as in the configuration file.
     pub key: String,

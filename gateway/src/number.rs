@@ -1,5 +1,8 @@
 //! Exact decimals as JSON numbers.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use spark_bus_schema::Decimal;
@@ -15,6 +18,20 @@ impl Serialize for Number {
             return Serialize::serialize(&self.0, serializer);
         }
         RawValue::from_string(self.0.normalize().to_string()).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl JsonSchema for Number {
+    fn schema_name() -> Cow<'static, str> {
+        "Number".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "number",
+            "description": "An exact decimal of at most 28 digits, written digit for digit: read it as a decimal, not as a binary float.",
+            "examples": [0.015],
+        })
     }
 }
 

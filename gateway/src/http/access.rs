@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::orders::NAME_CHARS_MAX;
 
@@ -113,7 +114,9 @@ pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: N
         None => None,
     };
     match (needed, &identity) {
-        (Some(role), None) if app.authority.look_up("", spark_nats::now()) == Answer::Nobody => return switched_off(role).into_response(),
+        (Some(role), None) if app.authority.look_up("", spark_nats::now()) == Answer::Nobody => {
+            return switched_off(role).into_response();
+        }
         (Some(role), None) => return missing(role).into_response(),
         (Some(role), Some(identity)) if identity.role < role => {
             return too_small(identity, role, request.uri().path()).into_response();
@@ -222,14 +225,17 @@ fn too_many_wrong() -> Response {
     response
 }
 
+/// What a token is worth; nulls without one.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Whoami")]
+pub(super) struct Me<'a> {
+    name: Option<&'a str>,
+    role: Option<Role>,
+    reading: &'static str,
+}
+
 /// `GET /api/whoami`: what the request's token is worth.
 pub(super) async fn whoami(State(context): State<Context>, caller: Caller) -> Response {
-    #[derive(Serialize)]
-    struct Me<'a> {
-        name: Option<&'a str>,
-        role: Option<Role>,
-        reading: &'static str,
-    }
     let identity = caller.identity();
     json(&Me {
         name: identity.map(|identity| identity.name.as_str()),

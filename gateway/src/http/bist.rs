@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::problem::Problem;
@@ -10,14 +11,17 @@ use super::{Context, json};
 use crate::view::bist::BistAnswer;
 use crate::view::status::Word;
 
+/// Every share, and how old that is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BistSnapshot")]
+pub struct Told<'a> {
+    status: Word,
+    #[serde(flatten)]
+    bist: BistAnswer<'a>,
+}
+
 /// The snapshot.
 pub async fn snapshot(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Told<'a> {
-        status: Word,
-        #[serde(flatten)]
-        bist: BistAnswer<'a>,
-    }
     params.only(&[])?;
     let now = spark_nats::now();
     let view = context.app.view();

@@ -6,35 +6,97 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// A problem document.
-#[derive(Debug, Serialize)]
+/// Every kind of problem: the stable word at the end of its `type`, and what it means.
+pub(crate) const KINDS: [(&str, &str); KINDS_COUNT] = [
+    ("backtest-over", "the backtest has ended, and cannot be taken back"),
+    ("bad-feature", "the candle cannot be scored: `where` says what about it"),
+    ("bad-value", "a parameter, a header or the body cannot be used: `where` says which"),
+    ("body-time", "the body did not come in time"),
+    ("confirmation-required", "it must be confirmed; nothing was changed, and the problem's other members say what would be"),
+    ("idempotency-key", "`X-Idempotency-Key` is missing, or cannot be used"),
+    ("key-used", "the idempotency key belongs to another request"),
+    ("ledger-away", "the ledger cannot be asked, and it would have to be"),
+    ("limits-changed", "the limits have changed since the ones that were decided on"),
+    ("media-type", "`Content-Type` says something else than JSON"),
+    ("no-model", "there is no model to start"),
+    ("no-report", "there is no report on that backtest here"),
+    ("no-token", "the gateway knows no token, so what needs one is switched off"),
+    ("not-confirmed", "the command is not known to be stored, or its confirmation is not the one that was given"),
+    ("not-read", "the gateway has not read the ledger to its end since its start"),
+    ("not-stored", "the order is not known to be stored: send it again with the same key"),
+    ("order-over", "the order is over, and cannot be taken back"),
+    ("origin", "a page of another site may not do this"),
+    ("queue-away", "the queue of backtests cannot be reached"),
+    ("rate-limit", "too many requests from this address; `Retry-After` says when the next one is welcome"),
+    ("refused", "the ledger does not take the order"),
+    ("render", "the answer could not be written: a bug of the gateway"),
+    ("role", "the token's role may not do this; the member `role` says which one may"),
+    ("rollout-changed", "the rollout has changed since the state that was decided on"),
+    ("rollout-refused", "the rollout refused the command"),
+    ("silence-over", "the silence has ended"),
+    ("silences", "there are too many silences"),
+    ("strategy-changed", "the strategy is not what the request says it is"),
+    ("strategy-status", "the strategy cannot do that where it stands"),
+    ("streams", "too many live streams"),
+    ("timeout", "the request took too long"),
+    ("too-large", "the body is too large"),
+    ("unauthorized", "a token is missing, or the one that was sent is not known"),
+    ("unknown-backtest", "there is no such backtest"),
+    ("unknown-order", "there is no such order"),
+    ("unknown-route", "there is nothing on this path"),
+    ("unknown-silence", "there is no such silence"),
+    ("unknown-strategy", "there is no such strategy"),
+    ("unreadable", "what is stored under this name cannot be read"),
+    ("websocket", "the request is not one that opens a WebSocket"),
+    ("wrong-method", "the path knows other methods: `Allow` names them"),
+    ("wrong-tokens", "so many wrong tokens came from this address that the next one is not looked at yet"),
+];
+const KINDS_COUNT: usize = 42;
+/// What the `type` of a problem begins with.
+pub(crate) const URN: &str = "urn:spark:problem:";
+
+/// A problem document (RFC 9457). Some kinds have members beside these.
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Problem {
+    /// What kind of problem it is: the stable word that programs look at.
     #[serde(rename = "type", serialize_with = "urn")]
+    #[schemars(extend("format" = "uri", "enum" = types()))]
     slug: &'static str,
+    /// The kind in a few words.
     title: &'static str,
+    /// The answer's status.
     status: u16,
+    /// What is wrong this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     /// The parameter, header or field that is meant.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     place: Option<Cow<'static, str>>,
+    /// What would be right.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
     /// Members that this kind of problem adds.
     #[serde(flatten)]
+    #[schemars(skip)]
     more: Option<Box<Value>>,
 }
 
 fn urn<S: Serializer>(slug: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("urn:spark:problem:{slug}"))
+    serializer.collect_str(&format_args!("{URN}{slug}"))
+}
+
+fn types() -> Vec<String> {
+    KINDS.iter().map(|(slug, _)| format!("{URN}{slug}")).collect()
 }
 
 impl Problem {
     /// `slug` is the stable word that programs look at.
     pub fn new(status: StatusCode, slug: &'static str, title: &'static str) -> Self {
+        debug_assert!(KINDS.iter().any(|(known, _)| *known == slug), "{slug} is not among the kinds");
         Self { slug, title, status: status.as_u16(), detail: None, place: None, fix: None, more: None }
     }
 

@@ -1,5 +1,6 @@
 //! Query parameters, read strictly: an unknown name is an error, so that a typing mistake never passes for a default.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Query};
@@ -15,15 +16,19 @@ const WINDOW_MIN: Duration = Duration::from_secs(60);
 const WINDOW_MAX: Duration = Duration::from_secs(COARSE_SLOTS as u64 * COARSE_STEP_S as u64);
 
 /// The parameters of a request.
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params {
+    path: String,
+    pairs: Vec<(String, String)>,
+}
 
 impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map(|Query(pairs)| Self(pairs)).map_err(|error| {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|error| {
             Problem::bad_value("query", error.to_string(), "write it as name=value&name=value, percent-encoded".to_owned())
-        })
+        })?;
+        Ok(Self { path: parts.uri.path().to_owned(), pairs })
     }
 }
 
@@ -35,12 +40,12 @@ impl Params {
 
     /// As [`only`](Self::only); the `repeating` ones may be given several times.
     pub fn only_repeating(self, known: &'static [&'static str], repeating: &[&str]) -> Result<Self, Problem> {
-        for (index, (name, _)) in self.0.iter().enumerate() {
+        for (index, (name, _)) in self.pairs.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 let fix = if known.is_empty() { "it takes none".to_owned() } else { format!("known are {}", known.join(", ")) };
                 return Err(Problem::bad_value("query", format!("unknown parameter `{name}`"), fix));
             }
-            if !repeating.contains(&name.as_str()) && self.0.iter().skip(index + 1).any(|(other, _)| other == name) {
+            if !repeating.contains(&name.as_str()) && self.pairs.iter().skip(index + 1).any(|(other, _)| other == name) {
                 return Err(Problem::bad_value("query", format!("`{name}` is given twice"), "give it once".to_owned()));
             }
         }
@@ -48,12 +53,40 @@ impl Params {
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// Every value of a parameter that may be given several times.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A whole number in a range; `default` when it is not given.
+    pub fn number(&self, name: &'static str, default: usize, range: RangeInclusive<usize>) -> Result<usize, Problem> {
+        let Some(text) = self.get(name) else { return Ok(default) };
+        match text.parse() {
+            Ok(number) if is_digits(text) && range.contains(&number) => Ok(number),
+            _ => {
+                let fix = format!("a whole number from {} to {}", range.start(), range.end());
+                Err(Problem::bad_value(format!("query: {name}"), format!("`{text:.64}` is out of range"), fix))
+            }
+        }
+    }
+
+    /// A LEDGER sequence, when it is given.
+    pub fn sequence(&self, name: &'static str) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        text.parse().ok().filter(|_| is_digits(text)).map(Some).ok_or_else(|| {
+            let fix = "the LEDGER sequence of a row, e.g. 1042".to_owned();
+            Problem::bad_value(format!("query: {name}"), format!("`{text:.64}` is no sequence"), fix)
+        })
+    }
+
+    /// The request's own path and query with one parameter set to another value.
+    pub fn with(&self, name: &str, value: &str) -> String {
+        let others = self.pairs.iter().filter(|(other, _)| other != name).map(|(name, value)| (name.as_str(), value.as_str()));
+        let pair = |(name, value): (&str, &str)| format!("{}={}", encoded(name), encoded(value));
+        format!("{}?{}", self.path, others.chain([(name, value)]).map(pair).collect::<Vec<_>>().join("&"))
     }
 
     /// `true` or `false`, when it is given.
@@ -83,6 +116,20 @@ impl Params {
             Problem::bad_value("query: window", detail, fix)
         })
     }
+}
+
+/// `+1` is a number to Rust.
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Percent-encoded: everything but what never needs it.
+fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
 }
 
 fn parse_window(text: &str) -> Result<i64, String> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use spark_bus_schema::rollout::{RolloutCommand, RolloutVerb, Stage};
@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use super::access::Caller;
 use super::command::send;
 use super::exec::body;
-use super::exec::commands::confirmation;
+use super::exec::commands::{ACCEPTED, confirmation};
+use super::input::Payload;
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, json as answer};
@@ -28,17 +29,21 @@ use crate::view::words;
 
 /// How long an answer may wait for the rollout's word on a command.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(3);
-const EXAMPLE: &str = r#"{"verb":"promote","reason":"the gates held for four hours","revision":7,"confirm":true}"#;
+/// Of [`set`].
+pub const EXAMPLE: &str = r#"{"verb":"promote","reason":"the gates held for four hours","revision":7,"confirm":true}"#;
+
+/// Where a model stands, and how it came there.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Rollout")]
+pub struct Told<'a> {
+    status: Word,
+    #[serde(flatten)]
+    rollout: RolloutAnswer<'a>,
+    complete: bool,
+}
 
 /// Where it stands, its gates, and how it came there. The last state stays visible with the process down.
 pub async fn get(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Told<'a> {
-        status: Word,
-        #[serde(flatten)]
-        rollout: RolloutAnswer<'a>,
-        complete: bool,
-    }
     params.only(&[])?;
     let now = spark_nats::now();
     let view = context.app.view();
@@ -49,21 +54,53 @@ pub async fn get(State(context): State<Context>, params: Params) -> Result<Respo
     }))
 }
 
-#[derive(Deserialize)]
+/// A person's word about the rollout.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+#[schemars(rename = "RolloutRequest")]
+pub struct Asked {
     verb: RolloutVerb,
+    #[schemars(with = "body::Reason")]
     reason: String,
     /// The state that this was decided on: the rollout refuses a command against another one.
     revision: Option<u64>,
     /// The model's version.
     model: Option<String>,
+    /// Without it nothing is done: 428 says what would be.
     #[serde(default)]
     confirm: bool,
 }
 
+/// What the rollout has made of a command.
+#[derive(Serialize, JsonSchema)]
+pub struct RolloutDone {
+    status: &'static str,
+    verb: &'static str,
+    /// LEDGER sequence of the command.
+    sequence: u64,
+    change: ChangeRow,
+}
+
+/// The command is stored, and the rollout has not answered yet.
+#[derive(Serialize, JsonSchema)]
+pub struct RolloutAccepted {
+    status: &'static str,
+    verb: &'static str,
+    /// LEDGER sequence of the command.
+    sequence: u64,
+    detail: String,
+    /// Where to look.
+    #[serde(rename = "where")]
+    place: &'static str,
+}
+
 /// Says it to the rollout and waits for its word. Asks for a confirmation first.
-pub async fn set(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
+pub async fn set(
+    State(context): State<Context>,
+    caller: Caller,
+    params: Params,
+    Payload(body): Payload,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
     let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
@@ -86,11 +123,8 @@ pub async fn set(State(context): State<Context>, caller: Caller, params: Params,
     let sequence = send(&context.app, Outgoing::Rollout(Box::new(command))).await?;
     tracing::warn!(verb, sequence, "a command about the rollout");
     let Some(change) = word_on(&context.app, sequence).await else {
-        let told = json!({
-            "status": "accepted", "verb": verb, "sequence": sequence,
-            "detail": format!("the command is stored; rollout has not answered within {} s", ANSWER_LIMIT.as_secs()),
-            "where": "/api/rollout",
-        });
+        let detail = format!("the command is stored; rollout has not answered within {} s", ANSWER_LIMIT.as_secs());
+        let told = RolloutAccepted { status: ACCEPTED, verb, sequence, detail, place: "/api/rollout" };
         return Ok((StatusCode::ACCEPTED, answer(&told)).into_response());
     };
     if let Some(refusal) = &change.refusal {
@@ -99,7 +133,7 @@ pub async fn set(State(context): State<Context>, caller: Caller, params: Params,
             .fix("GET /api/rollout shows where it stands; decide again".to_owned())
             .with("sequence", sequence.into()));
     }
-    Ok(answer(&json!({"status": "done", "verb": verb, "sequence": sequence, "change": change})))
+    Ok(answer(&RolloutDone { status: "done", verb, sequence, change }))
 }
 
 /// What a command would do.

@@ -1,12 +1,14 @@
 //! `/api/strategies`: registered strategies, and how far each has come. A change is stored only if nobody else made one in
 //! between.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spark_bus_schema::candles::TimeFrame;
@@ -21,6 +23,8 @@ use super::access::Caller;
 use super::command::send;
 use super::exec::body::{self, Exact};
 use super::exec::commands::confirmation;
+use super::input::{Payload, Segment};
+use super::paging::{Page, linked};
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, json as answer};
@@ -28,48 +32,79 @@ use crate::app::{App, Outgoing};
 use crate::auth::Role;
 use crate::auth::random;
 use crate::desk::STORE_LIMIT;
-use crate::view::registry::RegisteredRow;
+use crate::view::registry::{RegisteredRow, STRATEGIES_MAX};
 use crate::view::status::Word;
 
-const EXAMPLE: &str = r#"{"name":"sma-1","kind":"sma_cross","params":{"fast":"10","slow":"30"},"exchange":"binance","symbol":"BTCUSDT","timeframe":"1m","cash":"1000","reason":"first try"}"#;
-const PROMOTE_EXAMPLE: &str = r#"{"reason":"a week on paper","confirm":true}"#;
+/// Of [`register`].
+pub const EXAMPLE: &str = r#"{"name":"sma-1","kind":"sma_cross","params":{"fast":"10","slow":"30"},"exchange":"binance","symbol":"BTCUSDT","timeframe":"1m","cash":"1000","reason":"first try"}"#;
+/// Of [`promote`], [`start`] and [`stop`].
+pub const PROMOTE_EXAMPLE: &str = r#"{"reason":"a week on paper","confirm":true}"#;
 
-/// `GET /api/strategies`.
-pub async fn list(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct List<'a> {
-        status: Word,
-        strategies: Vec<RegisteredRow<'a>>,
-        complete: bool,
-    }
-    params.only(&[])?;
-    let view = context.app.view();
-    Ok(answer(&List {
-        status: view.status(spark_nats::now()).status,
-        strategies: view.registry.rows(),
-        complete: view.trading.is_complete(),
-    }))
+/// Registered strategies, by name.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Strategies")]
+pub struct List<'a> {
+    status: Word,
+    strategies: Vec<RegisteredRow<'a>>,
+    complete: bool,
+    total: usize,
+    /// `offset` of the next page; null on the last one.
+    #[serde(rename = "nextOffset")]
+    next_offset: Option<usize>,
 }
 
-#[derive(Deserialize)]
+/// `GET /api/strategies?limit=&offset=`.
+pub async fn list(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
+    let params = params.only(&["limit", "offset"])?;
+    let page = Page::read(&params, 1..=STRATEGIES_MAX, STRATEGIES_MAX, STRATEGIES_MAX)?;
+    let view = context.app.view();
+    let rows = view.registry.rows();
+    let (total, next_offset) = (rows.len(), page.next(rows.len()));
+    let told = answer(&List {
+        status: view.status(spark_nats::now()).status,
+        strategies: page.of(rows.into_iter()),
+        complete: view.trading.is_complete(),
+        total,
+        next_offset,
+    });
+    Ok(linked(told, &params, "offset", next_offset))
+}
+
+/// A strategy.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+#[schemars(rename = "StrategyRequest")]
+pub struct Asked {
     name: String,
     kind: StrategyKind,
+    /// By the parameter's name.
     #[serde(default)]
     params: BTreeMap<String, Text>,
+    /// `binance` without it.
     exchange: Option<Venue>,
+    #[schemars(length(min = 1, max = 32), extend("pattern" = "^[A-Z0-9]+$"))]
     symbol: String,
     timeframe: Option<TimeFrame>,
     quantity: Option<Exact>,
     cash: Option<Exact>,
+    #[schemars(with = "body::Reason")]
     reason: String,
     /// The revision that this was decided on; needed to change one that is there.
     revision: Option<u64>,
 }
 
 /// A parameter's value: a text, or a number as it is written.
-struct Text(String);
+pub struct Text(String);
+
+impl JsonSchema for Text {
+    fn schema_name() -> Cow<'static, str> {
+        "StrategyParameter".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"description": "A text, or a number as it is written.", "type": ["string", "number"], "examples": ["10"]})
+    }
+}
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -87,7 +122,7 @@ pub async fn register(
     State(context): State<Context>,
     caller: Caller,
     params: Params,
-    body: Bytes,
+    Payload(body): Payload,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
@@ -127,13 +162,17 @@ pub async fn register(
     let row = RegisteredRow::new(sequence, strategy.at, &strategy);
     let location = [(header::LOCATION, "/api/strategies".to_owned())];
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, location, answer(&json!({"status": "stored", "strategy": row}))).into_response())
+    Ok((status, location, answer(&StrategyStored { status: "stored", strategy: row })).into_response())
 }
 
-#[derive(Deserialize)]
+/// The next step of a strategy's life.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Move {
+#[schemars(rename = "StrategyStepRequest")]
+pub struct Move {
+    #[schemars(with = "body::Reason")]
     reason: String,
+    /// The revision that this was decided on.
     revision: Option<u64>,
     /// The backtest that a draft is promoted on.
     backtest: Option<String>,
@@ -141,13 +180,28 @@ struct Move {
     confirm: bool,
 }
 
+/// A strategy as it is stored now.
+#[derive(Serialize, JsonSchema)]
+pub struct StrategyStored<'a> {
+    status: &'static str,
+    strategy: RegisteredRow<'a>,
+}
+
+/// A strategy after its step.
+#[derive(Serialize, JsonSchema)]
+pub struct StrategyMoved<'a> {
+    status: &'static str,
+    from: StrategyStatus,
+    strategy: RegisteredRow<'a>,
+}
+
 /// `POST /api/strategies/{name}/promote`: to the next step of its life. To live it is confirmed.
 pub async fn promote(
     State(context): State<Context>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     caller: Caller,
     params: Params,
-    body: Bytes,
+    Payload(body): Payload,
 ) -> Result<Response, Problem> {
     step(&context, &name, &caller, params, &body, Step::Promote).await
 }
@@ -155,10 +209,10 @@ pub async fn promote(
 /// `POST /api/strategies/{name}/start`: on paper, after a backtest or a stop.
 pub async fn start(
     State(context): State<Context>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     caller: Caller,
     params: Params,
-    body: Bytes,
+    Payload(body): Payload,
 ) -> Result<Response, Problem> {
     step(&context, &name, &caller, params, &body, Step::Start).await
 }
@@ -166,10 +220,10 @@ pub async fn start(
 /// `POST /api/strategies/{name}/stop`.
 pub async fn stop(
     State(context): State<Context>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     caller: Caller,
     params: Params,
-    body: Bytes,
+    Payload(body): Payload,
 ) -> Result<Response, Problem> {
     step(&context, &name, &caller, params, &body, Step::Stop).await
 }
@@ -223,7 +277,7 @@ async fn step(
     }
     tracing::warn!(strategy = name, from = held.status.as_str(), to = to.as_str(), sequence, "a strategy moves on");
     let row = RegisteredRow::new(sequence, next.at, &next);
-    Ok(answer(&json!({"status": "stored", "from": held.status, "strategy": row})))
+    Ok(answer(&StrategyMoved { status: "stored", from: held.status, strategy: row }))
 }
 
 /// `control.strategy.<name>`: risk lets its orders pass or does not, and marks of its symbol are made while it runs.

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::control::{BreakerCommand, BreakerMode};
 
@@ -17,12 +18,14 @@ use crate::view::windows::{P95_RULE, Point};
 /// Characters of a reason.
 const REASON_CHARS_MAX: usize = 200;
 
+/// Figures over a window, oldest first.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Timeseries {
+    data: Vec<Point>,
+}
+
 /// `GET /api/tools/metrics/timeseries?window=1h&exchange=`.
 pub(super) async fn timeseries(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Timeseries {
-        data: Vec<Point>,
-    }
     let params = params.only(&["window", "exchange"])?;
     let (window_s, exchange) = (params.window_s()?, params.exchange()?);
     let data = context.app.view().windows.timeseries(spark_nats::now(), window_s, exchange.map(|venue| venue.as_str()));
@@ -43,19 +46,18 @@ pub(super) async fn chart(State(context): State<Context>, params: Params) -> Res
     Ok(json(&context.app.view().windows.chart(spark_nats::now(), window_s, rule)))
 }
 
+/// What a circuit breaker was set to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BreakerAccepted")]
+pub(super) struct Accepted {
+    status: &'static str,
+    exchange: spark_bus_schema::Venue,
+    state: BreakerMode,
+    sequence: u64,
+}
+
 /// `POST /api/tools/circuit-breaker?exchange=&state=open|closed|auto&reason=`.
-pub(super) async fn circuit_breaker(
-    State(context): State<Context>,
-    caller: Caller,
-    params: Params,
-) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Accepted {
-        status: &'static str,
-        exchange: spark_bus_schema::Venue,
-        state: BreakerMode,
-        sequence: u64,
-    }
+pub(super) async fn circuit_breaker(State(context): State<Context>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let command = breaker_command(&params.only(&["exchange", "state", "reason"])?, caller.actor())?;
     let (exchange, state) = (command.exchange, command.mode);
     let sequence = send(&context.app, Outgoing::Breaker(command)).await?;

@@ -43,6 +43,12 @@ impl Alerts {
         Ok(Some(key))
     }
 
+    /// Whether a transition is not held yet, as it is.
+    #[must_use]
+    pub fn is_news(&self, alert: &Alert) -> bool {
+        self.get(&subject::alert(&alert.name, &alert.scope)) != Some(alert) && !self.recent.contains(alert)
+    }
+
     fn remember(&mut self, alert: &Alert) {
         let same = |held: &Alert| held.revision == alert.revision && held.name == alert.name && held.scope == alert.scope;
         if let Some(held) = self.recent.iter_mut().find(|held| same(held)) {

@@ -174,6 +174,7 @@ fn drop_oldest<T>(held: &mut BTreeMap<String, (Timestamp, T)>) {
 /// One backtest.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Backtest")]
 pub struct JobRow<'a> {
     /// Its id.
     pub id: &'a str,
@@ -192,6 +193,7 @@ pub struct JobRow<'a> {
 }
 
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BacktestProgress")]
 struct ProgressRow<'a> {
     /// Bars done.
     done: u64,
@@ -210,6 +212,7 @@ impl<'a> From<&'a JobProgress> for ProgressRow<'a> {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "BacktestAsked")]
 struct AskedRow<'a> {
     strategy: Option<&'a str>,
     kind: StrategyKind,
@@ -247,6 +250,7 @@ impl<'a> From<&'a BacktestJob> for AskedRow<'a> {
 /// How it ended.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "BacktestResult")]
 pub struct ResultRow<'a> {
     sequence: u64,
     strategy: Option<&'a str>,
@@ -280,6 +284,7 @@ impl<'a> From<&'a At<Arc<BacktestDone>>> for ResultRow<'a> {
 /// The figures; null where a figure has no value.
 #[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "BacktestFigures")]
 pub struct MetricsRow {
     total_return_pct: f64,
     sharpe: Option<f64>,

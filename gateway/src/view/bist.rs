@@ -1,6 +1,7 @@
 //! Shares of Borsa Istanbul as the vendor tells them, and how old that is. Outside of its session nothing is old.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -72,6 +73,16 @@ impl Bist {
         ages.min().map(|ms| ms as f64 / 1_000.0)
     }
 
+    /// What [`answer`](Self::answer) says by the time alone, without ages.
+    pub(super) fn hash_moment(&self, calendar: &Calendar, now: Timestamp, hasher: &mut impl Hasher) {
+        let open = calendar.session_of(now).filter(|_| self.is_open(calendar, now)).map(|session| session.open);
+        (calendar.phase_at(now).as_str(), open.map(Timestamp::as_nanos), calendar.next_open(now).map(Timestamp::as_nanos))
+            .hash(hasher);
+        for (_, share) in self.shares.values() {
+            status(share, open, now).hash(hasher);
+        }
+    }
+
     /// `GET /bist/snapshot`, without what is about the gateway.
     #[must_use]
     pub fn answer(&self, calendar: &Calendar, now: Timestamp) -> BistAnswer<'_> {
@@ -92,6 +103,16 @@ impl Bist {
 fn age_ms(share: &MarketSnapshot, open: Timestamp, now: Timestamp) -> i64 {
     let due = (share.occurred_at + delay(share)).max(open + delay(share));
     now.since_ms(due).max(0)
+}
+
+/// `good`, `degraded`, `stale`; `closed` outside the session.
+fn status(share: &MarketSnapshot, open: Option<Timestamp>, now: Timestamp) -> &'static str {
+    match open.map(|open| age_ms(share, open, now) / 1_000) {
+        None => "closed",
+        Some(..GOOD_S) => "good",
+        Some(..=DEGRADED_S) => "degraded",
+        Some(_) => "stale",
+    }
 }
 
 fn delay(share: &MarketSnapshot) -> Duration {
@@ -147,12 +168,6 @@ struct ShareRow<'a> {
 
 impl<'a> ShareRow<'a> {
     fn new(at: Timestamp, share: &'a MarketSnapshot, open: Option<Timestamp>, now: Timestamp) -> Self {
-        let status = match open.map(|open| age_ms(share, open, now) / 1_000) {
-            None => "closed",
-            Some(..GOOD_S) => "good",
-            Some(..=DEGRADED_S) => "degraded",
-            Some(_) => "stale",
-        };
         Self {
             symbol: &share.symbol,
             last: Number(share.last),
@@ -166,7 +181,7 @@ impl<'a> ShareRow<'a> {
             volume: Number(share.volume),
             turnover: share.turnover.map(Number),
             phase: &share.status,
-            status,
+            status: status(share, open, now),
             occurred_at: share.occurred_at.to_string(),
             occurred_at_ms: share.occurred_at.as_millis(),
             age_ms: now.since_ms(share.occurred_at).max(0),

@@ -44,6 +44,7 @@ pub struct Step {
     pub sequence: u64,
     /// When it was stored; in JSON RFC 3339.
     #[serde(serialize_with = "moment")]
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// `action`, `restart`, `restarted`, `rollback`.
     #[serde(deserialize_with = "word::one")]

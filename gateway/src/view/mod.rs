@@ -11,12 +11,14 @@ pub mod calls;
 pub mod day;
 pub mod doings;
 pub mod history;
+mod moment;
 pub mod muted;
 pub mod people;
 pub mod portfolio;
 pub mod prices;
 pub mod processes;
 pub mod registry;
+pub mod revisions;
 pub mod rollouts;
 pub mod saved;
 pub mod signals;
@@ -36,6 +38,7 @@ use spark_bus_schema::telemetry::{FeedState, FeedStatus};
 use spark_bus_schema::{Timestamp, Venue};
 
 use crate::event::Event;
+use crate::record::Record;
 use alerts::Alerts;
 use backtests::Backtests;
 use bist::Bist;
@@ -48,6 +51,7 @@ use portfolio::Portfolio;
 use prices::Prices;
 use processes::Processes;
 use registry::Registry;
+use revisions::{Part, Revisions};
 use rollouts::Rollouts;
 use signals::Signals;
 use trading::Trading;
@@ -98,6 +102,7 @@ pub struct View {
     limits: Limits,
     connected: bool,
     revision: u64,
+    revisions: Revisions,
     newest: Timestamp,
     /// Balances.
     pub portfolio: Portfolio,
@@ -150,6 +155,7 @@ impl View {
             limits,
             connected: false,
             revision: 0,
+            revisions: Revisions::default(),
             newest: Timestamp::ZERO,
             portfolio: Portfolio::default(),
             prices: Prices::default(),
@@ -181,6 +187,12 @@ impl View {
     pub fn apply(&mut self, at: Timestamp, event: Event) -> Change {
         self.revision += 1;
         self.newest = self.newest.max(at);
+        for part in parts(&event) {
+            self.revisions.changed(*part);
+        }
+        if let Some(part) = self.news(&event) {
+            self.revisions.changed(part);
+        }
         let (fits, change) = match event {
             Event::Ticks(batch) => (self.prices.trades(at, &batch), Change::Price),
             Event::Quotes(batch) => (self.prices.quotes(at, &batch), Change::Price),
@@ -247,6 +259,17 @@ impl View {
         change
     }
 
+    /// The part that a message changes only if it says something else than the one before: these come again and again.
+    fn news(&self, event: &Event) -> Option<Part> {
+        match event {
+            Event::Balances(balances) => self.portfolio.is_news(balances).then_some(Part::Portfolio),
+            Event::Alert(alert) => self.alerts.is_news(alert).then_some(Part::Alerts),
+            Event::Heartbeat(beat) => self.processes.is_news(beat).then_some(Part::Processes),
+            Event::FeedStatus(status) => (self.feeds.get(&status.venue) != Some(status)).then_some(Part::Feeds),
+            _ => None,
+        }
+    }
+
     fn park(&mut self, parked: Parked) -> bool {
         let key = (parked.process.clone(), parked.stream.clone());
         if self.parked_last.len() >= PARKED_SHOWN_MAX && !self.parked_last.contains_key(&key) {
@@ -266,18 +289,39 @@ impl View {
     /// Whether the broker is there.
     pub fn set_connected(&mut self, connected: bool) {
         self.revision += 1;
+        // Also what was the case before is told otherwise while the broker is away.
+        self.revisions.all_changed();
         self.connected = connected;
     }
 
     /// Messages in PARKED now, by the broker's own count (it falls when an operator replays one).
     pub fn set_parked_count(&mut self, count: u64) {
-        self.parked_count = Some(count);
+        if self.parked_count != Some(count) {
+            self.parked_count = Some(count);
+            self.revisions.changed(Part::Parked);
+        }
     }
 
     /// Whether the broker is there.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connected
+    }
+
+    /// Says that the end of the ledger was reached once.
+    pub fn set_complete(&mut self) {
+        self.trading.set_complete();
+        self.revisions.changed(Part::Complete);
+    }
+
+    /// Says that everything may be another one.
+    pub(crate) fn changed_whole(&mut self) {
+        self.revisions.all_changed();
+    }
+
+    /// Says that a part was changed from outside of the streams.
+    pub fn changed(&mut self, part: Part) {
+        self.revisions.changed(part);
     }
 
     /// Rises with every change.
@@ -362,6 +406,50 @@ impl View {
         // An operator may have taken the newest one out again; with none left there is nothing to show.
         let last = if count == Some(0) { Vec::new() } else { self.parked_last.values().map(row).collect() };
         ParkedRows { count, last }
+    }
+}
+
+/// What looks otherwise after an event.
+fn parts(event: &Event) -> &'static [Part] {
+    match event {
+        Event::Ticks(_) | Event::Quotes(_) => &[Part::Prices],
+        Event::Windows(_) => &[Part::Windows],
+        // Some of them are no news, see [`View::news`].
+        Event::Balances(_) | Event::Alert(_) | Event::Heartbeat(_) | Event::FeedStatus(_) => &[],
+        Event::Call(_) | Event::Answer(_) => &[],
+        Event::Parked(_) => &[Part::Parked],
+        Event::Mark(_) => &[Part::Positions],
+        Event::Snapshot(_) => &[Part::Bist],
+        Event::Progress(_) => &[Part::Backtests],
+        Event::Model(_) => &[Part::Model],
+        Event::Score(_) => &[Part::Scores],
+        Event::Calibration(_) => &[Part::Calibrations],
+        Event::Ledger(entry) => match &entry.record {
+            Record::Intent(_) => &[Part::Orders],
+            Record::Verdict(_) | Record::Order(_) => &[Part::Orders, Part::Positions],
+            Record::KillSwitch(_) => &[Part::KillSwitch],
+            Record::Limits(_) => &[Part::Limits],
+            Record::Strategy(_) => &[Part::Strategies],
+            Record::Reconciliation(_) => &[Part::Reconciliation, Part::Positions],
+            Record::Resume(_) | Record::Damage(_) => &[Part::Reconciliation],
+            Record::Action(_) | Record::Restart(_) | Record::Restarted(_) | Record::Rollback(_) | Record::Thresholds(_) => {
+                &[Part::Doings]
+            }
+            Record::Smoke(_) => &[Part::Smoke],
+            Record::Notification(_) | Record::Delivery(_) => &[Part::Notifications],
+            Record::Silence(_) => &[Part::Silences],
+            Record::RolloutChanged(_) | Record::CounterMove(_) => &[Part::Rollouts],
+            Record::Registered(_) => &[Part::Registry],
+            Record::JobCancel(_) | Record::BacktestDone(_) => &[Part::Backtests],
+            // Only the audit's list shows them, which is asked for by POST.
+            Record::Cancel(_)
+            | Record::Breaker(_)
+            | Record::Epoch(_)
+            | Record::Alert(_)
+            | Record::Anchor(_)
+            | Record::Verified(_)
+            | Record::Rollout(_) => &[],
+        },
     }
 }
 

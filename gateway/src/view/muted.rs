@@ -13,6 +13,7 @@ use super::View;
 /// An alert, and what keeps it from being told.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ActiveAlert")]
 pub struct AlertRow<'a> {
     /// The alert.
     #[serde(flatten)]

@@ -22,6 +22,16 @@ impl Portfolio {
         self.accounts.insert(balances.exchange, balances);
     }
 
+    /// Whether a poll says anything else than the last one of its exchange.
+    #[must_use]
+    pub fn is_news(&self, told: &Balances) -> bool {
+        self.accounts.get(&told.exchange).is_none_or(|held| {
+            held.balances != told.balances
+                || (held.updated_at, held.stale, held.total_usd) != (told.updated_at, told.stale, told.total_usd)
+                || (&held.currency, &held.error) != (&told.currency, &told.error)
+        })
+    }
+
     /// The newest poll of each exchange.
     pub fn accounts(&self) -> impl Iterator<Item = &Balances> {
         self.accounts.values()
@@ -57,6 +67,7 @@ impl Portfolio {
 
 /// `GET /api/portfolio`.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Portfolio")]
 pub struct Answer<'a> {
     accounts: Vec<Account<'a>>,
     totals: Totals,
@@ -86,6 +97,7 @@ struct Totals {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Balance")]
 struct Row<'a> {
     asset: &'a str,
     free: Number,

@@ -69,6 +69,16 @@ impl Processes {
         true
     }
 
+    /// Whether a heartbeat says anything else than the last one, its time and its counters left out.
+    #[must_use]
+    pub fn is_news(&self, beat: &Heartbeat) -> bool {
+        self.rows.get(&beat.service).is_none_or(|Process { beat: held, .. }| {
+            (held.pid, held.started_at, held.state, held.resident_bytes)
+                != (beat.pid, beat.started_at, beat.state, beat.resident_bytes)
+                || (&held.detail, &held.version) != (&beat.detail, &beat.version)
+        })
+    }
+
     /// Newest heartbeats.
     pub fn beats(&self) -> impl Iterator<Item = &Heartbeat> {
         self.rows.values().map(|process| &process.beat)

@@ -32,11 +32,13 @@ pub struct Rollouts {
 /// One change of a rollout.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "RolloutChangeRow")]
 pub struct ChangeRow {
     /// LEDGER sequence.
     pub sequence: u64,
     /// When it was stored; in JSON RFC 3339.
     #[serde(serialize_with = "moment")]
+    #[schemars(with = "String")]
     pub at: Timestamp,
     revision: u64,
     model_version: String,
@@ -175,6 +177,7 @@ pub struct RolloutAnswer<'a> {
 /// The rollout under way.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "RolloutState")]
 pub struct StateRow<'a> {
     revision: u64,
     sequence: u64,
@@ -250,6 +253,7 @@ impl<'a> From<&'a Gate> for GateRow<'a> {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "OtherRollout")]
 struct OtherRow<'a> {
     model_version: &'a str,
     stage: Stage,

@@ -107,6 +107,7 @@ impl View {
     pub fn restore(&mut self, saved: Saved, newest: Timestamp) {
         let Saved { people, doings, day, trading, rollouts, registry, backtests, unreadable, overflow } = saved;
         self.revision += 1;
+        self.changed_whole();
         self.newest = self.newest.max(newest);
         (self.people, self.doings, self.day) = (people, doings, day);
         self.people.begin_to_count();

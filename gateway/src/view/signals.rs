@@ -315,6 +315,7 @@ impl<'a> From<&'a Score> for ScoreRow<'a> {
 /// `GET /api/ml/version`. Null where `signal` has not spoken.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "ModelVersion")]
 pub struct VersionRow<'a> {
     feature_version: Option<&'a str>,
     model_version: Option<&'a str>,

@@ -11,6 +11,7 @@ use super::processes::Presence;
 /// How far the picture can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[schemars(rename = "StatusWord")]
 pub enum Word {
     /// All well, on simulated data.
     Demo,

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
-use serde::Deserialize;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use spark_bus_schema::actions::{RestartCommand, ThresholdChange, ThresholdsCommand};
 use spark_bus_schema::control::{KillSwitch, LimitsCommand, LimitsSource};
 use spark_bus_schema::risk::Limits;
-use spark_bus_schema::telemetry::WindowValue;
+use spark_bus_schema::telemetry::{ProcessState, WindowValue};
 use spark_bus_schema::{Message, Timestamp};
 
 use super::super::problem::Problem;
@@ -17,16 +18,76 @@ use crate::app::{App, Outgoing};
 use crate::auth::Role;
 use crate::changes;
 use crate::view::View;
+use crate::view::processes::Presence;
 
 /// What changes something. It must be confirmed, whatever the request says.
 pub const CHANGING: [&str; 4] = ["/risk/set_limits", "/risk/kill_switch", "/guardrail/set_thresholds", "/guardrail/restart"];
+
+/// What an action would change.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Effect {
+    /// Of `/risk/set_limits`.
+    Limits {
+        /// Limit by limit.
+        changes: Vec<changes::Change>,
+    },
+    /// Of `/risk/kill_switch`.
+    #[serde(rename_all = "camelCase")]
+    KillSwitch {
+        /// What it is, and what it would be.
+        kill_switch: Between<bool>,
+        /// Open orders that would be cancelled.
+        orders_cancelled: usize,
+        /// Open orders now.
+        open_orders: usize,
+    },
+    /// Of `/guardrail/set_thresholds`.
+    #[serde(rename_all = "camelCase")]
+    Thresholds {
+        /// Where each rule looks now.
+        changes: Vec<ThresholdEffect>,
+        /// With `reset`: what commands have made of thresholds, and would be no longer.
+        taken_back: Vec<ThresholdChange>,
+    },
+    /// Of `/guardrail/restart`.
+    Restart(RestartEffect),
+}
+
+/// What is, and what would be.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Between<T> {
+    from: T,
+    to: T,
+}
+
+/// A threshold in a scope.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ThresholdEffect {
+    rule: String,
+    scope: BTreeMap<String, String>,
+    unit: Option<String>,
+    value: Option<f64>,
+    warning: Between<Option<f64>>,
+    critical: Between<Option<f64>>,
+}
+
+/// The process that would be stopped and started again.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RestartEffect {
+    restart: String,
+    pid: Option<u32>,
+    presence: Presence,
+    state: Option<ProcessState>,
+    restarts: u64,
+}
 
 /// What would be done.
 pub struct Plan {
     /// None: there is nothing to change.
     pub command: Option<Outgoing>,
     /// What it would change.
-    pub effect: Value,
+    pub effect: Effect,
     /// What the effect was derived from: when it is another one, a confirmation is void.
     pub basis: String,
 }
@@ -72,6 +133,7 @@ fn limits(app: &App, params: &Value, actor: &str, reason: &str, now: Timestamp) 
     complete(&view)?;
     let sequence = view.trading.limits().map_or(0, |told| told.sequence);
     let changes = changes::between(&view.trading.limits_in_force(), &asked.limits);
+    let news = !changes.is_empty();
     let command = LimitsCommand {
         limits: asked.limits,
         source: LimitsSource::Command,
@@ -80,8 +142,8 @@ fn limits(app: &App, params: &Value, actor: &str, reason: &str, now: Timestamp) 
         at: now,
     };
     Ok(Plan {
-        command: (!changes.is_empty()).then(|| Outgoing::Limits(Box::new(command))),
-        effect: json!({"changes": changes}),
+        command: news.then(|| Outgoing::Limits(Box::new(command))),
+        effect: Effect::Limits { changes },
         basis: format!("limits {sequence}"),
     })
 }
@@ -106,11 +168,11 @@ fn kill_switch(app: &App, params: &Value, actor: &str, reason: &str, now: Timest
     let sequence = view.trading.kill_switch().map_or(0, |told| told.sequence);
     let command =
         KillSwitch { on: asked.on, cancel_open: asked.cancel_open, actor: actor.to_owned(), reason: reason.to_owned(), at: now };
-    let effect = json!({
-        "killSwitch": {"from": was, "to": asked.on},
-        "ordersCancelled": if asked.cancel_open { open } else { 0 },
-        "openOrders": open,
-    });
+    let effect = Effect::KillSwitch {
+        kill_switch: Between { from: was, to: asked.on },
+        orders_cancelled: if asked.cancel_open { open } else { 0 },
+        open_orders: open,
+    };
     let changes = was != asked.on || asked.cancel_open;
     Ok(Plan {
         command: changes.then_some(Outgoing::KillSwitch(command)),
@@ -160,7 +222,7 @@ fn thresholds(app: &App, params: &Value, actor: &str, reason: &str, now: Timesta
         }
         let places = places(&view, change);
         if let Some(place) = places.iter().find(|place| is_reversed(place)) {
-            let detail = format!("{:.64}: warning and critical would be the wrong way round: {place}", change.rule);
+            let detail = format!("{:.64}: warning and critical would be the wrong way round: {}", change.rule, json!(place));
             let fix = "critical is further out than warning, on the same side as now".to_owned();
             return Err(Problem::bad_value("body: params.changes", detail, fix));
         }
@@ -180,36 +242,40 @@ fn thresholds(app: &App, params: &Value, actor: &str, reason: &str, now: Timesta
         at: now,
     };
     command.validate().map_err(|what| Problem::bad_value("body: params", what, format!("e.g. {EXAMPLE}")))?;
-    let taken_back: Vec<&ThresholdChange> = if asked.reset { view.doings.thresholds().values().collect() } else { Vec::new() };
+    let taken_back = if asked.reset { view.doings.thresholds().values().cloned().collect() } else { Vec::new() };
     Ok(Plan {
-        effect: json!({"changes": effect, "takenBack": taken_back}),
+        effect: Effect::Thresholds { changes: effect, taken_back },
         basis: format!("thresholds {}", view.doings.thresholds_sequence()),
         command: Some(Outgoing::Thresholds(Box::new(command))),
     })
 }
 
 /// What one change means where the rule looks now.
-fn places(view: &View, change: &ChangeParams) -> Vec<Value> {
+fn places(view: &View, change: &ChangeParams) -> Vec<ThresholdEffect> {
     let row = |scope: &BTreeMap<String, String>, now: Option<&WindowValue>| {
-        json!({
-            "rule": change.rule,
-            "scope": scope,
-            "unit": now.map(|value| value.unit.as_str()),
-            "value": now.and_then(|value| value.value),
-            "warning": {"from": now.and_then(|value| value.warning), "to": change.warning.or(now.and_then(|value| value.warning))},
-            "critical": {"from": now.and_then(|value| value.critical), "to": change.critical.or(now.and_then(|value| value.critical))},
-        })
+        let between = |is: fn(&WindowValue) -> Option<f64>, to: Option<f64>| {
+            let from = now.and_then(is);
+            Between { from, to: to.or(from) }
+        };
+        ThresholdEffect {
+            rule: change.rule.clone(),
+            scope: scope.clone(),
+            unit: now.map(|value| value.unit.clone()),
+            value: now.and_then(|value| value.value),
+            warning: between(|value| value.warning, change.warning),
+            critical: between(|value| value.critical, change.critical),
+        }
     };
     let concerned = view.windows.of_rule(&change.rule).filter(|value| change.scope.is_empty() || value.scope == change.scope);
-    let rows: Vec<Value> = concerned.map(|value| row(&value.scope, Some(value))).collect();
+    let rows: Vec<ThresholdEffect> = concerned.map(|value| row(&value.scope, Some(value))).collect();
     if rows.is_empty() { vec![row(&change.scope, None)] } else { rows }
 }
 
 /// Whether critical would come before warning: the guardrail would refuse the command. Which side is bad shows in the
 /// thresholds of now, if they differ.
-fn is_reversed(place: &Value) -> bool {
-    let pair = |side: &str| Some((place["warning"][side].as_f64()?, place["critical"][side].as_f64()?));
-    match (pair("from"), pair("to")) {
+fn is_reversed(place: &ThresholdEffect) -> bool {
+    let (warning, critical) = (&place.warning, &place.critical);
+    match (warning.from.zip(critical.from), warning.to.zip(critical.to)) {
         (Some((warning, critical)), Some((new_warning, new_critical))) if warning < critical => new_warning > new_critical,
         (Some((warning, critical)), Some((new_warning, new_critical))) if warning > critical => new_warning < new_critical,
         _ => false,
@@ -242,7 +308,13 @@ pub fn restart(app: &App, params: &Value, actor: &str, reason: &str, now: Timest
         at: now,
     };
     Ok(Plan {
-        effect: json!({"restart": row.name, "pid": row.pid, "presence": row.presence, "state": row.state, "restarts": row.restarts}),
+        effect: Effect::Restart(RestartEffect {
+            restart: row.name.clone(),
+            pid: row.pid,
+            presence: row.presence,
+            state: row.state,
+            restarts: row.restarts,
+        }),
         // Another run of it is another process.
         basis: format!("restart {:?} {:?}", row.pid, row.started_at),
         command: Some(Outgoing::Restart(Box::new(command))),

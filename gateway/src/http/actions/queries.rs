@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use spark_alerting::{Labels, Matchers, matcher};
@@ -50,7 +51,8 @@ struct Asked {
 }
 
 /// One query and its values.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "QueryAnswered")]
 pub struct Answered {
     /// The metric of the contract that it is about.
     metric: Option<&'static str>,
@@ -64,7 +66,7 @@ pub struct Answered {
     detail: Option<String>,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 struct Sample {
     labels: Labels,
     value: f64,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::alerts::AlertState;
@@ -21,8 +22,9 @@ use crate::view::trading::rows::{Guard, KillRow};
 const STEPS_SHOWN: usize = 50;
 
 /// The day's risk. Null: not known.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "DailyRisk")]
 pub struct Report<'a> {
     at: String,
     #[serde(flatten)]
@@ -48,7 +50,7 @@ pub struct Report<'a> {
 }
 
 /// What the drawdown guard measured last.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Drawdown {
     value: Option<Number>,
     limit: Option<Number>,
@@ -56,7 +58,9 @@ struct Drawdown {
     at: String,
 }
 
-#[derive(Serialize)]
+/// Alerts of the day.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DailyAlerts")]
 struct Alerts<'a> {
     active: Vec<AlertRow<'a>>,
     /// How often each began to fire, or got worse or better while it did.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_alerting::{Labels, Matchers, annotations_of};
 use spark_bus_schema::Timestamp;
@@ -20,9 +21,11 @@ use crate::view::muted::AlertRow;
 const ENDS_AFTER: Duration = Duration::from_secs(300);
 const KNOWN: &[&str] = &["active", "silenced", "inhibited", "unprocessed", "muted", "filter", "receiver"];
 
-#[derive(Clone, Serialize)]
+/// An alert as Alertmanager tells it.
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Gettable {
+#[schemars(rename = "GettableAlert")]
+pub struct Gettable {
     annotations: Labels,
     ends_at: String,
     fingerprint: String,
@@ -35,8 +38,9 @@ struct Gettable {
     labels: Labels,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "AlertStatus")]
 struct Status {
     inhibited_by: Vec<String>,
     /// Muting times are no part of Spark.
@@ -91,8 +95,10 @@ pub async fn alerts(State(context): State<Context>, params: Params) -> Result<Re
     Ok(json(&all))
 }
 
-#[derive(Serialize)]
-struct GroupRow {
+/// Alerts that a receiver is told of together.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AlertGroup")]
+pub struct GroupRow {
     alerts: Vec<Gettable>,
     labels: Labels,
     receiver: Receiver,

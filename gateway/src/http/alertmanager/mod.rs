@@ -8,8 +8,9 @@ pub mod silences;
 
 use axum::extract::State;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use spark_alerting::{Labels, Matchers};
 use spark_bus_schema::notify::Matcher;
 
@@ -23,9 +24,47 @@ pub const NOBODY: &str = "spark";
 /// Values of `filter` in one request.
 const FILTERS_MAX: usize = 16;
 
-#[derive(Clone, Serialize)]
-struct Receiver {
+/// Who is told.
+#[derive(Clone, Serialize, JsonSchema)]
+pub struct Receiver {
     name: String,
+}
+
+/// What Alertmanager tells of itself.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "AlertmanagerStatus")]
+pub struct AmStatus<'a> {
+    cluster: Cluster,
+    config: AmConfig,
+    /// Since when.
+    uptime: String,
+    version_info: VersionInfo<'a>,
+}
+
+/// There is none.
+#[derive(Serialize, JsonSchema)]
+struct Cluster {
+    status: &'static str,
+    peers: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AlertmanagerConfig")]
+struct AmConfig {
+    original: String,
+}
+
+/// What Spark has no word for is empty.
+#[derive(Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct VersionInfo<'a> {
+    branch: &'static str,
+    build_date: &'static str,
+    build_user: &'static str,
+    go_version: &'static str,
+    revision: &'a str,
+    version: &'static str,
 }
 
 /// `GET /api/v2/status`.
@@ -37,19 +76,17 @@ pub async fn status(State(context): State<Context>, params: Params) -> Result<Re
         // JSON is YAML: whatever is in a name, it stays one text.
         |config, name| format!("{config}- name: {}\n", Value::from(name.as_str())),
     );
-    Ok(answer(&json!({
-        "cluster": {"status": "disabled", "peers": []},
-        "config": {"original": config},
-        "uptime": view.started_at().to_string(),
-        "versionInfo": {
-            "branch": "spark",
-            "buildDate": "",
-            "buildUser": "",
-            "goVersion": "",
-            "revision": context.app.config.build_sha(),
-            "version": env!("CARGO_PKG_VERSION"),
+    Ok(answer(&AmStatus {
+        cluster: Cluster { status: "disabled", peers: Vec::new() },
+        config: AmConfig { original: config },
+        uptime: view.started_at().to_string(),
+        version_info: VersionInfo {
+            branch: "spark",
+            revision: context.app.config.build_sha(),
+            version: env!("CARGO_PKG_VERSION"),
+            ..VersionInfo::default()
         },
-    })))
+    }))
 }
 
 /// `GET /api/v2/receivers`.

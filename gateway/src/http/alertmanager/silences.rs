@@ -4,11 +4,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use spark_alerting::{Labels, Matchers, SilenceState, silence as judged};
 use spark_bus_schema::notify::{Matcher, Silence};
@@ -17,18 +17,23 @@ use spark_bus_schema::{Message, Timestamp};
 use super::super::access::Caller;
 use super::super::command::send;
 use super::super::exec::body;
+use super::super::input::{Payload, Segment};
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json as answer};
 use super::filter;
 use crate::app::{App, Outgoing};
 use crate::view::people::{SILENCE_BYTES_MAX, SILENCES_KEPT, SILENCES_MAX};
+use crate::view::revisions::Part;
 
-const EXAMPLE: &str = r#"{"matchers":[{"name":"alertname","value":"WSStaleness","isRegex":false,"isEqual":true}],"startsAt":"2026-11-21T09:00:00Z","endsAt":"2026-11-21T11:00:00Z","createdBy":"ayse","comment":"maintenance"}"#;
+/// Of [`set`].
+pub const EXAMPLE: &str = r#"{"matchers":[{"name":"alertname","value":"WSStaleness","isRegex":false,"isEqual":true}],"startsAt":"2026-11-21T09:00:00Z","endsAt":"2026-11-21T11:00:00Z","createdBy":"ayse","comment":"maintenance"}"#;
 
-#[derive(Serialize)]
+/// A silence as Alertmanager tells it.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Gettable<'a> {
+#[schemars(rename = "GettableSilence")]
+pub struct Gettable<'a> {
     id: &'a str,
     status: Status,
     updated_at: String,
@@ -39,7 +44,8 @@ struct Gettable<'a> {
     starts_at: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SilenceStatus")]
 struct Status {
     state: &'static str,
 }
@@ -84,7 +90,7 @@ pub async fn list(State(context): State<Context>, params: Params) -> Result<Resp
 }
 
 /// `GET /api/v2/silence/{id}`.
-pub async fn one(State(context): State<Context>, Path(id): Path<String>, params: Params) -> Result<Response, Problem> {
+pub async fn one(State(context): State<Context>, Segment(id): Segment, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     let view = context.app.view();
     let silence = view.people.silences.get(&id).ok_or_else(|| unknown(&id))?;
@@ -99,20 +105,35 @@ fn unknown(id: &str) -> Problem {
 }
 
 /// What a request says; members that the answers have beside these are not looked at, as in Alertmanager.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Postable {
+#[schemars(rename = "PostableSilence")]
+pub struct Postable {
     id: Option<String>,
     matchers: Vec<Matcher>,
+    #[schemars(extend("format" = "date-time"))]
     starts_at: String,
+    #[schemars(extend("format" = "date-time"))]
     ends_at: String,
     created_by: String,
     comment: String,
 }
 
+/// Its id.
+#[derive(Serialize, JsonSchema)]
+pub struct SilenceSet {
+    #[serde(rename = "silenceID")]
+    silence_id: String,
+}
+
 /// `POST /api/v2/silences`: a new one; with an `id`, that one becomes another. What is silenced by it cannot be changed:
 /// then it ends, and a new one begins.
-pub async fn set(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
+pub async fn set(
+    State(context): State<Context>,
+    caller: Caller,
+    params: Params,
+    Payload(body): Payload,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     if body.len() > SILENCE_BYTES_MAX {
         let fix = format!("at most {SILENCE_BYTES_MAX} bytes; a regular expression takes many values at once");
@@ -161,13 +182,13 @@ pub async fn set(State(context): State<Context>, caller: Caller, params: Params,
     if let Some(held) = ended {
         store(&context.app, over(held, &caller, now)).await?;
     }
-    Ok(answer(&json!({"silenceID": id})))
+    Ok(answer(&SilenceSet { silence_id: id }))
 }
 
 /// `DELETE /api/v2/silence/{id}`: it ends now.
 pub async fn end(
     State(context): State<Context>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: Caller,
     params: Params,
 ) -> Result<Response, Problem> {
@@ -195,7 +216,9 @@ async fn store(app: &App, silence: Silence) -> Result<(), Problem> {
     let sequence = send(app, Outgoing::Silence(Box::new(silence.clone()))).await?;
     tracing::info!(id = silence.id, ends_at = %silence.ends_at, sequence, "a silence");
     // The message comes back from the ledger; whoever asks at once shall find it already.
-    app.view_mut().people.silence(sequence, silence.at, &silence);
+    let mut view = app.view_mut();
+    view.people.silence(sequence, silence.at, &silence);
+    view.changed(Part::Silences);
     Ok(())
 }
 

@@ -5,10 +5,10 @@ pub mod place;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use spark_bus_schema::Message;
@@ -18,41 +18,50 @@ use spark_bus_schema::subject::{self, JOBS, LEDGER};
 use super::access::Caller;
 use super::command::send;
 use super::exec::body;
+use super::exec::commands::ACCEPTED;
+use super::input::{Payload, Segment};
+use super::paging::{Page, linked};
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, OwnPolicy, json as answer};
 use crate::app::{App, Outgoing};
 use crate::record::{Entry, Record};
 use crate::view::backtests::{Backtests, DONE_MAX, JobRow, OPEN_MAX};
+use crate::view::revisions::Part;
 use crate::view::status::Word;
 
 /// Backtests in an answer when the request does not say how many, and at most.
-const LIMIT: (usize, usize) = (50, 200);
+pub const LIMIT: (usize, usize) = (50, 200);
+/// Backtests that are held at most.
+pub const OFFSET_MAX: usize = DONE_MAX + 2 * OPEN_MAX;
 /// Backtests that are compared at once.
-const COMPARED_MAX: usize = 10;
+pub const COMPARED_MAX: usize = 10;
 /// How long one look at the broker may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
-const STATES: [&str; 5] = ["queued", "running", "done", "failed", "cancelled"];
+/// What a backtest can be.
+pub const STATES: [&str; 5] = ["queued", "running", "done", "failed", "cancelled"];
 /// A report brings its own style and script, and has an origin of its own: it reaches neither the gateway nor anything else.
 const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts";
+     base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox allow-scripts";
+
+/// Backtests: those that have not ended first, then the newest.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Backtests")]
+pub struct List<'a> {
+    status: Word,
+    items: Vec<JobRow<'a>>,
+    total: usize,
+    offset: usize,
+    /// Where the next page begins; null on the last one.
+    next_offset: Option<usize>,
+    complete: bool,
+}
 
 /// `GET /api/backtest?state=&limit=&offset=`: those that have not ended first, then the newest.
 pub async fn list(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct List<'a> {
-        status: Word,
-        items: Vec<JobRow<'a>>,
-        total: usize,
-        offset: usize,
-        /// Where the next page begins; null on the last one.
-        next_offset: Option<usize>,
-        complete: bool,
-    }
     let params = params.only(&["state", "limit", "offset"])?;
-    let limit = number(&params, "limit", LIMIT.0, 1..=LIMIT.1)?;
-    let offset = number(&params, "offset", 0, 0..=DONE_MAX + 2 * OPEN_MAX)?;
+    let page = Page::read(&params, 1..=LIMIT.1, LIMIT.0, OFFSET_MAX)?;
     let state = params.get("state");
     if let Some(unknown) = state.filter(|state| !STATES.contains(state)) {
         return Err(Problem::bad_value("query: state", format!("unknown state `{unknown:.64}`"), STATES.join(", ")));
@@ -62,40 +71,50 @@ pub async fn list(State(context): State<Context>, params: Params) -> Result<Resp
     let rows = ids.into_iter().filter_map(|id| view.backtests.row(id));
     let rows: Vec<JobRow<'_>> = rows.filter(|row| state.is_none_or(|state| state == row.state)).collect();
     let total = rows.len();
-    let items: Vec<_> = rows.into_iter().skip(offset).take(limit).collect();
-    let end = offset + items.len();
-    Ok(answer(&List {
+    let next_offset = page.next(total);
+    let told = answer(&List {
         status: view.status(spark_nats::now()).status,
-        items,
+        items: page.of(rows.into_iter()),
         total,
-        offset,
-        next_offset: (end < total).then_some(end),
+        offset: page.offset,
+        next_offset,
         complete: view.trading.is_complete(),
-    }))
+    });
+    Ok(linked(told, &params, "offset", next_offset))
 }
 
-fn number(params: &Params, name: &'static str, default: usize, range: std::ops::RangeInclusive<usize>) -> Result<usize, Problem> {
-    let Some(text) = params.get(name) else { return Ok(default) };
-    match text.parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => {
-            let fix = format!("a whole number from {} to {}", range.start(), range.end());
-            Err(Problem::bad_value(format!("query: {name}"), format!("`{text:.64}` is out of range"), fix))
-        }
-    }
+/// One backtest.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BacktestWithDetails")]
+pub struct One {
+    #[serde(flatten)]
+    #[schemars(with = "JobRow<'static>")]
+    row: Value,
+    /// `equity` and `trades`, each oldest first; null where their file is on another machine, and before it has ended.
+    details: Option<Value>,
 }
 
 /// `GET /api/backtest/{id}`: with `details` (equity curve, trades) where their file is on this machine.
-pub async fn one(State(context): State<Context>, Path(id): Path<String>, params: Params) -> Result<Response, Problem> {
+pub async fn one(State(context): State<Context>, Segment(id): Segment, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     let app = &context.app;
-    let mut row = row(app, &id).await?;
+    let row = row(app, &id).await?;
     let ended = !row["result"].is_null();
     let details = if ended { app.backtest_details(&id).await } else { None };
-    if let Value::Object(row) = &mut row {
-        row.insert("details".to_owned(), details.unwrap_or_default());
-    }
-    Ok(answer(&row))
+    Ok(answer(&One { row, details }))
+}
+
+/// Backtests side by side.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "BacktestsCompared")]
+pub struct Compared {
+    #[schemars(with = "Vec<JobRow<'static>>")]
+    items: Vec<Value>,
+    /// Whether all of them ran on the same data; null as long as one has not ended.
+    same_data: Option<bool>,
+    /// Whether all of them made the same trades; null as long as one has not ended.
+    same_trades: Option<bool>,
 }
 
 /// `GET /api/backtest/compare?ids=a,b`: side by side.
@@ -115,20 +134,35 @@ pub async fn compare(State(context): State<Context>, params: Params) -> Result<R
         let hashes: Option<Vec<&str>> = items.iter().map(|item| item["result"][field].as_str()).collect();
         hashes.map(|hashes| hashes.windows(2).all(|pair| pair[0] == pair[1]))
     };
-    let (data, trades) = (same("dataHash"), same("tradesHash"));
-    Ok(answer(&json!({"items": items, "sameData": data, "sameTrades": trades})))
+    let (same_data, same_trades) = (same("dataHash"), same("tradesHash"));
+    Ok(answer(&Compared { items, same_data, same_trades }))
+}
+
+/// Of [`cancel`].
+pub const CANCEL_EXAMPLE: &str = r#"{"reason":"the wrong file"}"#;
+
+/// The backtest is to be taken back; its worker does so at its next look.
+#[derive(Serialize, JsonSchema)]
+pub struct BacktestCancelled {
+    status: &'static str,
+    id: String,
+    /// LEDGER sequence of the command.
+    sequence: u64,
+    /// Where to look.
+    #[serde(rename = "where")]
+    place: String,
 }
 
 /// `POST /api/backtest/{id}/cancel`.
 pub async fn cancel(
     State(context): State<Context>,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     caller: Caller,
     params: Params,
-    body: Bytes,
+    Payload(body): Payload,
 ) -> Result<Response, Problem> {
     params.only(&[])?;
-    let (reason, actor) = (body::only_reason(&body, r#"{"reason":"the wrong file"}"#)?, caller.actor());
+    let (reason, actor) = (body::only_reason(&body, CANCEL_EXAMPLE)?, caller.actor());
     let row = row(&context.app, &id).await?;
     if !row["result"].is_null() {
         return Err(Problem::new(StatusCode::CONFLICT, "backtest-over", "The backtest is over")
@@ -139,11 +173,12 @@ pub async fn cancel(
     let command = JobCancel { id: id.clone(), actor, reason, at: spark_nats::now() };
     let sequence = send(&context.app, Outgoing::JobCancel(command)).await?;
     tracing::info!(id, sequence, "a backtest is to be cancelled");
-    Ok(answer(&json!({"status": "accepted", "id": id, "sequence": sequence, "where": format!("/api/backtest/{id}")})))
+    let place = format!("/api/backtest/{id}");
+    Ok(answer(&BacktestCancelled { status: ACCEPTED, id, sequence, place }))
 }
 
 /// `GET /api/backtest/{id}/report`: one HTML file.
-pub async fn report(State(context): State<Context>, Path(id): Path<String>, params: Params) -> Result<Response, Problem> {
+pub async fn report(State(context): State<Context>, Segment(id): Segment, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     let row = row(&context.app, &id).await?;
     let Some(report) = context.app.backtest_report(&id).await else {
@@ -206,6 +241,7 @@ async fn row(app: &App, id: &str) -> Result<Value, Problem> {
     if let Some(job) = job {
         let mut view = app.view_mut();
         view.backtests.asked(Arc::new(job));
+        view.changed(Part::Backtests);
         return Ok(json!(view.backtests.row(id)));
     }
     Err(Problem::new(StatusCode::NOT_FOUND, "unknown-backtest", "There is no such backtest")

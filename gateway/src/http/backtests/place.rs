@@ -3,6 +3,7 @@
 //! A key (`X-Idempotency-Key`) names the job: of any number of requests with one key one job is made, while it waits, while it
 //! runs and after it has ended.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,8 +11,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use spark_bus_schema::backtests::{BacktestDone, BacktestJob, DataSource, FillAt, WalkForward};
 use spark_bus_schema::candles::TimeFrame;
@@ -24,7 +26,9 @@ use spark_nats::{AppendError, Bus, Meta, SubjectWriter};
 
 use super::super::access::Caller;
 use super::super::exec::body::{self, Exact};
+use super::super::exec::commands::ACCEPTED;
 use super::super::exec::place::KEY_HEADER;
+use super::super::input::Payload;
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json as answer};
@@ -32,14 +36,19 @@ use super::away;
 use crate::app::App;
 use crate::auth::random;
 use crate::desk::STORE_LIMIT;
+use crate::view::revisions::Part;
 
 /// What a backtest begins with when the request does not say, quote currency.
 const CASH: i64 = 10_000;
-const EXAMPLE: &str = r#"{"kind":"sma_cross","params":{"fast":"10","slow":"30"},"exchange":"binance","symbol":"BTCUSDT","timeframe":"1h","data":{"csv":{"path":"/data/btcusdt-1h.csv"}},"cash":"10000","commissionPct":"0.1","reason":"first look"}"#;
+/// Of [`place`].
+pub const EXAMPLE: &str = r#"{"kind":"sma_cross","params":{"fast":"10","slow":"30"},"exchange":"binance","symbol":"BTCUSDT","timeframe":"1h","data":{"csv":{"path":"/data/btcusdt-1h.csv"}},"cash":"10000","commissionPct":"0.1","reason":"first look"}"#;
 
-#[derive(Deserialize)]
+/// A backtest. What is left out is as the registered strategy has it, if one is named.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Asked {
+#[schemars(rename = "BacktestRequest")]
+pub struct Asked {
+    /// A registered strategy.
     strategy: Option<String>,
     kind: Option<StrategyKind>,
     params: Option<BTreeMap<String, Value>>,
@@ -55,19 +64,23 @@ struct Asked {
     #[serde(default)]
     fill_at: FillAt,
     limits: Option<Box<Limits>>,
+    #[schemars(with = "body::Reason")]
     reason: String,
 }
 
-#[derive(Deserialize)]
+/// Bars to choose parameters on, and bars to test them on.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(rename = "WalkForwardRequest")]
 struct Split {
     train_bars: u64,
     test_bars: u64,
 }
 
-/// As [`DataSource`], with times as people write them.
-#[derive(Deserialize)]
+/// Where candles come from; times as people write them.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[schemars(rename = "DataRequest")]
 enum Data {
     Csv { path: String },
     Feed { from: Option<Moment>, to: Option<Moment> },
@@ -76,6 +89,20 @@ enum Data {
 
 /// RFC 3339, or milliseconds since the epoch.
 struct Moment(Timestamp);
+
+impl JsonSchema for Moment {
+    fn schema_name() -> Cow<'static, str> {
+        "Moment".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "RFC 3339, or milliseconds since the epoch.",
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "format": "int64"}],
+            "examples": ["2026-11-01T00:00:00Z"],
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -89,8 +116,24 @@ impl<'de> Deserialize<'de> for Moment {
     }
 }
 
+/// The backtest is in the queue.
+#[derive(Serialize, JsonSchema)]
+pub struct BacktestAccepted<'a> {
+    status: &'static str,
+    id: &'a str,
+    /// Where to look.
+    #[serde(rename = "where")]
+    place: &'a str,
+}
+
 /// Puts the job into the queue, or finds the one that is there under its key.
-pub async fn place(State(context): State<Context>, caller: Caller, headers: HeaderMap, params: Params, body: Bytes) -> Result<Response, Problem> {
+pub async fn place(
+    State(context): State<Context>,
+    caller: Caller,
+    headers: HeaderMap,
+    params: Params,
+    Payload(body): Payload,
+) -> Result<Response, Problem> {
     let app = &context.app;
     params.only(&[])?;
     let (key, actor, now) = (key(&headers)?, caller.actor(), spark_nats::now());
@@ -103,8 +146,9 @@ pub async fn place(State(context): State<Context>, caller: Caller, headers: Head
         None => store(app, &job).await?,
     }
     let here = format!("/api/backtest/{}", job.id);
-    let told = json!({"status": "accepted", "id": job.id, "where": here});
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, here)], answer(&told)).into_response())
+    let told = BacktestAccepted { status: ACCEPTED, id: &job.id, place: &here };
+    let told = answer(&told);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, here)], told).into_response())
 }
 
 async fn store(app: &App, job: &BacktestJob) -> Result<(), Problem> {
@@ -116,7 +160,10 @@ async fn store(app: &App, job: &BacktestJob) -> Result<(), Problem> {
     let news = stored.is_none();
     let job = stored.unwrap_or_else(|| Arc::new(job.clone()));
     tracing::info!(id = job.id, news, "a backtest is in the queue");
-    app.view_mut().backtests.asked(job);
+    let mut view = app.view_mut();
+    view.backtests.asked(job);
+    view.changed(Part::Backtests);
+    drop(view);
     app.hub.mark_signals();
     Ok(())
 }

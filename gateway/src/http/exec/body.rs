@@ -1,6 +1,9 @@
 //! Request bodies, read strictly: an unknown or misspelt member is an error, and numbers keep every digit.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -19,13 +22,37 @@ pub fn read<T: DeserializeOwned>(body: &Bytes, example: &str) -> Result<T, Probl
     })
 }
 
+/// A body that says why, and nothing else.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reasoned {
+    #[schemars(with = "Reason")]
+    reason: String,
+}
+
+/// How a reason looks in the API's document; [`reason`] checks it.
+pub struct Reason;
+
+impl JsonSchema for Reason {
+    fn schema_name() -> Cow<'static, str> {
+        "Reason".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "Why: it is kept with the command. Printable characters.",
+            "minLength": 1,
+            "maxLength": REASON_CHARS_MAX,
+            // One that is no blank; the range leaves control characters out.
+            "pattern": "^[ -~]*[!-~][ -~]*$",
+            "examples": ["maintenance"],
+        })
+    }
+}
+
 /// The reason in a body that holds nothing else.
 pub fn only_reason(body: &Bytes, example: &str) -> Result<String, Problem> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Reasoned {
-        reason: String,
-    }
     reason(&read::<Reasoned>(body, example)?.reason)
 }
 
@@ -43,6 +70,20 @@ pub fn reason(text: &str) -> Result<String, Problem> {
 /// A decimal from a JSON number or string, digit for digit: it never passes through binary floating point.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exact(pub Decimal);
+
+impl JsonSchema for Exact {
+    fn schema_name() -> Cow<'static, str> {
+        "Exact".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An exact decimal of at most 28 digits, as a JSON number without exponent or as a text.",
+            "anyOf": [{"type": "number"}, {"type": "string", "pattern": "^-?[0-9]{1,14}(\\.[0-9]{1,14})?$"}],
+            "examples": ["0.015"],
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Exact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

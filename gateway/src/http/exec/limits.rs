@@ -1,39 +1,61 @@
 //! `POST /api/exec/limits`: other limits at run time, confirmed and kept.
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spark_bus_schema::control::{LimitsCommand, LimitsSource};
 use spark_bus_schema::risk::Limits;
 
 use super::super::access::Caller;
 use super::super::command::send;
+use super::super::input::Payload;
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json as answer};
 use super::body;
-use super::commands::confirmation;
+use super::commands::{ACCEPTED, confirmation};
 use crate::app::Outgoing;
 use crate::changes;
 
-const EXAMPLE: &str = r#"{"limits":{"default":{"notional_usd_max":"5000"}},"reason":"smaller orders overnight","confirm":true}"#;
+/// Of [`set`].
+pub const EXAMPLE: &str =
+    r#"{"limits":{"default":{"notional_usd_max":"5000"}},"reason":"smaller orders overnight","confirm":true}"#;
 
-#[derive(Deserialize)]
+/// Every limit; what is not given has its built-in value.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+#[schemars(rename = "LimitsRequest")]
+pub struct Asked {
     limits: Limits,
+    #[schemars(with = "body::Reason")]
     reason: String,
+    /// Without it nothing is done: 428 says what would be.
     #[serde(default)]
     confirm: bool,
     /// The `sequence` of the limits that this was decided on: somebody else may have changed them since.
     sequence: Option<u64>,
 }
 
+/// What has changed.
+#[derive(Serialize, JsonSchema)]
+pub struct LimitsSet {
+    /// `accepted`, or `unchanged`: these limits are in force already.
+    status: &'static str,
+    /// LEDGER sequence of the limits in force.
+    sequence: u64,
+    changes: Vec<changes::Change>,
+}
+
 /// Replaces every limit; what is not given has its built-in value. Asks for a confirmation first.
-pub async fn set(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
+pub async fn set(
+    State(context): State<Context>,
+    caller: Caller,
+    params: Params,
+    Payload(body): Payload,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
     let (reason, actor) = (body::reason(&asked.reason)?, caller.actor());
@@ -57,7 +79,7 @@ pub async fn set(State(context): State<Context>, caller: Caller, params: Params,
     }
     let changes = changes::between(&in_force, &asked.limits);
     if changes.is_empty() {
-        return Ok(answer(&json!({"status": "unchanged", "sequence": sequence, "changes": []})));
+        return Ok(answer(&LimitsSet { status: "unchanged", sequence, changes }));
     }
     if !asked.confirm {
         return Err(confirmation(format!("{} limits would change; see `changes`", changes.len()))
@@ -67,5 +89,5 @@ pub async fn set(State(context): State<Context>, caller: Caller, params: Params,
     let command = LimitsCommand { limits: asked.limits, source: LimitsSource::Command, actor, reason, at: spark_nats::now() };
     let sequence = send(&context.app, Outgoing::Limits(Box::new(command))).await?;
     tracing::warn!(sequence, changed = changes.len(), "limits are set by hand");
-    Ok(answer(&json!({"status": "accepted", "sequence": sequence, "changes": changes})))
+    Ok(answer(&LimitsSet { status: ACCEPTED, sequence, changes }))
 }

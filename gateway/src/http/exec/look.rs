@@ -1,36 +1,44 @@
 //! Reading: orders, positions, strategies, reconciliation.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::Venue;
 use spark_bus_schema::orders::OrderId;
 use spark_bus_schema::risk::Verdict;
 
+use super::super::input::Segment;
+use super::super::paging::{Before, Page, linked};
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json};
 use crate::desk;
-use crate::view::trading::Halt;
 use crate::view::trading::orders::{ORDERS_MAX, Order, OrderRow, Standing, StepRow};
 use crate::view::trading::rows::{LimitsAnswer, ReconciliationRow, StrategyRow};
+use crate::view::trading::{Halt, STRATEGIES_MAX};
 
 /// Orders in an answer when the request does not say how many.
-const LIMIT: usize = 100;
+pub const LIMIT: usize = 100;
+
+/// Orders, the newest first.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Orders")]
+pub struct List<'a> {
+    orders: Vec<OrderRow<'a>>,
+    /// Open ones in the whole ledger, whatever is listed.
+    open_count: usize,
+    complete: bool,
+    /// `before` of the next page; null on the last one. Orders older than those held: `spark explain <order>`.
+    next_before: Option<u64>,
+}
 
 /// `GET /api/exec/orders?state=&strategy=&symbol=&exchange=&limit=`: newest first.
 pub async fn orders(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct List<'a> {
-        orders: Vec<OrderRow<'a>>,
-        /// Open ones in the whole ledger, whatever is listed.
-        open_count: usize,
-        complete: bool,
-    }
-    let params = params.only(&["state", "strategy", "symbol", "exchange", "limit"])?;
-    let (limit, exchange, state) = (limit(&params)?, params.exchange()?, state(&params)?);
+    let params = params.only(&["state", "strategy", "symbol", "exchange", "limit", "before"])?;
+    let (page, exchange, state) = (Before::read(&params, 1..=ORDERS_MAX, LIMIT)?, params.exchange()?, state(&params)?);
     let fits = |wanted: Option<&str>, is: &str| wanted.is_none_or(|wanted| wanted == is);
     let view = context.app.view();
     let trading = &view.trading;
@@ -45,17 +53,10 @@ pub async fn orders(State(context): State<Context>, params: Params) -> Result<Re
                 Some(word) => order.standing().as_str() == word,
             }
     };
-    let orders = trading.orders.newest().filter(wanted).take(limit).map(Order::row).collect();
-    Ok(json(&List { orders, open_count: trading.open_count(), complete: trading.is_complete() }))
-}
-
-fn limit(params: &Params) -> Result<usize, Problem> {
-    let Some(text) = params.get("limit") else { return Ok(LIMIT) };
-    let fix = format!("a whole number from 1 to {ORDERS_MAX}; older orders are in the LEDGER: spark explain <order>");
-    match text.parse::<usize>() {
-        Ok(limit) if (1..=ORDERS_MAX).contains(&limit) => Ok(limit),
-        _ => Err(Problem::bad_value("query: limit", format!("`{text:.64}` is out of range"), fix)),
-    }
+    let (rows, next_before) = page.of(trading.orders.newest().filter(wanted), |order| order.sequence);
+    let orders = rows.into_iter().map(Order::row).collect();
+    let answer = json(&List { orders, open_count: trading.open_count(), complete: trading.is_complete(), next_before });
+    Ok(linked(answer, &params, "before", next_before))
 }
 
 fn state(params: &Params) -> Result<Option<&str>, Problem> {
@@ -73,19 +74,25 @@ pub fn order_id(text: &str) -> Result<OrderId, Problem> {
     OrderId::parse(text).map_err(|what| Problem::bad_value("path: id", what, fix))
 }
 
+/// An order with everything that is known of it.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Order")]
+pub struct One<'a> {
+    #[serde(flatten)]
+    row: OrderRow<'a>,
+    /// Its idempotency key.
+    key: &'a str,
+    requested_at: String,
+    /// The reason that was given for it.
+    why: Option<&'a str>,
+    verdict: Option<&'a Verdict>,
+    /// Every transition, oldest first.
+    steps: Vec<&'a StepRow>,
+}
+
 /// `GET /api/exec/orders/{id}`: of any age.
-pub async fn order(State(context): State<Context>, Path(id): Path<String>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct One<'a> {
-        #[serde(flatten)]
-        row: OrderRow<'a>,
-        key: &'a str,
-        requested_at: String,
-        why: Option<&'a str>,
-        verdict: Option<&'a Verdict>,
-        steps: Vec<&'a StepRow>,
-    }
+pub async fn order(State(context): State<Context>, Segment(id): Segment, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
     let id = order_id(&id)?;
     let held = context.app.view().trading.orders.get(&id).cloned();
@@ -129,42 +136,63 @@ pub async fn limits(State(context): State<Context>, params: Params) -> Result<Re
     Ok(json(&LimitsAnswer::new(context.app.view().trading.limits())))
 }
 
+/// The kill switch.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "KillSwitchState")]
+pub struct Switch<'a> {
+    /// Nothing new may be sent.
+    on: bool,
+    /// The last word about it; null before the first: off.
+    last: Option<crate::view::trading::rows::KillRow<'a>>,
+    complete: bool,
+}
+
 /// `GET /api/exec/kill-switch`.
 pub async fn kill_switch(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Switch<'a> {
-        on: bool,
-        last: Option<crate::view::trading::rows::KillRow<'a>>,
-        complete: bool,
-    }
     params.only(&[])?;
     let view = context.app.view();
     let trading = &view.trading;
     Ok(json(&Switch { on: trading.is_killed(), last: trading.kill_switch().map(Into::into), complete: trading.is_complete() }))
 }
 
+/// What strategies were told last, by name.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StrategiesTold<'a> {
+    strategies: Vec<StrategyRow<'a>>,
+    total: usize,
+    /// `offset` of the next page; null on the last one.
+    next_offset: Option<usize>,
+}
+
 /// `GET /api/exec/strategies`: what each was told last.
 pub async fn strategies(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct List<'a> {
-        strategies: Vec<StrategyRow<'a>>,
-    }
-    params.only(&[])?;
-    Ok(json(&List { strategies: context.app.view().trading.strategies() }))
+    let params = params.only(&["limit", "offset"])?;
+    let page = Page::read(&params, 1..=STRATEGIES_MAX, STRATEGIES_MAX, STRATEGIES_MAX)?;
+    let view = context.app.view();
+    let rows = view.trading.strategies();
+    let (total, next_offset) = (rows.len(), page.next(rows.len()));
+    let answer = json(&StrategiesTold { strategies: page.of(rows.into_iter()), total, next_offset });
+    Ok(linked(answer, &params, "offset", next_offset))
+}
+
+/// Comparisons of ledger and exchange.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Reconciliations")]
+pub struct Compared<'a> {
+    /// The newest comparison with each.
+    exchanges: Vec<ReconciliationRow<'a>>,
+    /// What has stopped until a person resumes it.
+    halts: Vec<&'a Halt>,
+    /// Exchanges that were never compared.
+    missing: Vec<Venue>,
+    complete: bool,
 }
 
 /// `GET /api/exec/reconciliation`.
 pub async fn reconciliation(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Compared<'a> {
-        exchanges: Vec<ReconciliationRow<'a>>,
-        halts: Vec<&'a Halt>,
-        /// Exchanges that were never compared.
-        missing: Vec<Venue>,
-        complete: bool,
-    }
     params.only(&[])?;
     let view = context.app.view();
     let trading = &view.trading;

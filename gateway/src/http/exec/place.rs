@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::market::Side;
 use spark_bus_schema::orders::{MANUAL, NAME_CHARS_MAX, OrderId, OrderIntent, OrderType, TimeInForce};
@@ -14,9 +15,10 @@ use spark_bus_schema::risk::{Guard, Verdict};
 use spark_bus_schema::{Message, Venue};
 
 use super::super::access::Caller;
+use super::super::input::Payload;
 use super::super::problem::Problem;
 use super::super::query::Params;
-use super::super::{Context, json, json_bytes};
+use super::super::{Context, json};
 use super::body::{self, Exact};
 use crate::desk::{self, Goal, NotPlaced, Placed};
 use crate::number::Number;
@@ -28,29 +30,42 @@ pub const KEY_HEADER: &str = "x-idempotency-key";
 pub const VERDICT_LIMIT: Duration = Duration::from_secs(3);
 /// How long it may then wait for the order to get where the request wants it.
 pub const STATE_LIMIT: Duration = Duration::from_secs(3);
-const EXAMPLE: &str =
+/// Of [`place`].
+pub const EXAMPLE: &str =
     r#"{"exchange":"binance","symbol":"BTCUSDT","side":"buy","type":"limit","quantity":"0.001","price":"60000"}"#;
 
-#[derive(Deserialize)]
+/// An order.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Asked {
+#[schemars(rename = "OrderRequest")]
+pub struct Asked {
+    /// `binance` or `btcturk`.
     exchange: Venue,
+    /// Spark's spelling, e.g. `BTCUSDT`.
+    #[schemars(length(min = 1, max = 32), extend("pattern" = "^[A-Z0-9]+$"))]
     symbol: String,
     side: Side,
     #[serde(rename = "type")]
     order_type: OrderType,
+    /// Base currency; above zero.
     quantity: Exact,
+    /// Quote currency; needed with `limit`, refused with `market`.
     price: Option<Exact>,
+    /// `gtc` for a limit order without it, `ioc` for a market order.
     time_in_force: Option<TimeInForce>,
+    /// `manual` without it.
+    #[schemars(length(min = 1, max = 64))]
     strategy: Option<String>,
+    #[schemars(with = "Option<body::Reason>")]
     reason: Option<String>,
 }
 
 /// The answer: what follows from intent and verdict, the same for every repetition. Only with `?wait=` also how the order
 /// stood when the wait was over.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+#[schemars(rename = "OrderDecided")]
+pub struct Answer<'a> {
     order: &'a OrderId,
     client_order_id: String,
     approved: bool,
@@ -72,13 +87,39 @@ struct Answer<'a> {
     outcome: Option<Outcome<'a>>,
 }
 
+/// Stored, and risk has not spoken yet: 202.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderWaiting<'a> {
+    order: &'a OrderId,
+    client_order_id: String,
+    /// Null: not decided.
+    approved: Option<bool>,
+    state: &'static str,
+    detail: &'static str,
+    /// Where to look.
+    #[serde(rename = "where")]
+    place: String,
+    fix: &'static str,
+}
+
+/// What 202 brings: no verdict yet, or one and an order that is not where the request wanted it.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "OrderNotThereYet")]
+#[expect(dead_code, reason = "it describes two answers with one status")]
+pub enum NotThereYet<'a> {
+    Waiting(OrderWaiting<'a>),
+    Decided(Box<Answer<'a>>),
+}
+
 /// Places an order, or finds the one that the key has placed before.
 pub async fn place(
     State(context): State<Context>,
     caller: Caller,
     headers: HeaderMap,
     params: Params,
-    body: Bytes,
+    Payload(body): Payload,
 ) -> Result<Response, Problem> {
     let goal = goal(&params.only(&["wait"])?)?;
     let intent = intent(&headers, caller.actor(), &body)?;
@@ -198,16 +239,16 @@ fn not_placed(why: NotPlaced) -> Problem {
 /// Stored, and risk has not spoken yet. Follows from the order's id alone, so it too is the same for every repetition.
 fn no_verdict(placed: &Placed) -> Response {
     let order = &placed.intent.order;
-    let body = serde_json::json!({
-        "order": order,
-        "clientOrderId": order.client_id(),
-        "approved": null,
-        "state": "waiting",
-        "detail": "the order is stored and has no verdict yet; is the process `risk` running?",
-        "where": format!("/api/exec/orders/{order}"),
-        "fix": "ask there, or send the same request with the same key again",
-    });
-    (StatusCode::ACCEPTED, json_bytes(body.to_string().into())).into_response()
+    let waiting = OrderWaiting {
+        order,
+        client_order_id: order.client_id(),
+        approved: None,
+        state: "waiting",
+        detail: "the order is stored and has no verdict yet; is the process `risk` running?",
+        place: format!("/api/exec/orders/{order}"),
+        fix: "ask there, or send the same request with the same key again",
+    };
+    (StatusCode::ACCEPTED, json(&waiting)).into_response()
 }
 
 fn answer(code: StatusCode, verdict: &Arc<Verdict>, outcome: Option<Outcome<'_>>) -> Response {

@@ -4,9 +4,11 @@ pub mod score;
 
 use axum::extract::State;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 use spark_bus_schema::candles::TimeFrame;
 
+use super::paging::{Page, linked};
 use super::problem::Problem;
 use super::query::Params;
 use super::{Context, json};
@@ -14,7 +16,7 @@ use crate::view::signals::{BucketRow, CalibrationRow, Overall, SCORES_MAX, Score
 use crate::view::status::Word;
 
 /// Scores in an answer when the request does not say how many.
-const LIMIT: usize = 100;
+pub const LIMIT: usize = 100;
 
 /// `GET /api/ml/version`: the model in force; nulls, and `known: false`, when `signal` has never spoken.
 pub async fn version(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
@@ -22,33 +24,46 @@ pub async fn version(State(context): State<Context>, params: Params) -> Result<R
     Ok(json(&VersionRow::from(context.app.view().signals.model())))
 }
 
-/// `GET /api/ml/scores?symbol=&tf=&limit=`: newest first, and how many of those held are in each bucket.
+/// Scores, the newest first.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Scores")]
+pub struct List<'a> {
+    status: Word,
+    scores: Vec<ScoreRow<'a>>,
+    /// How many of those held are in each bucket.
+    buckets: Vec<BucketRow>,
+    /// `offset` of the next page; null on the last one.
+    #[serde(rename = "nextOffset")]
+    next_offset: Option<usize>,
+}
+
+/// `GET /api/ml/scores?symbol=&tf=&limit=&offset=`: newest first, and how many of those held are in each bucket.
 pub async fn scores(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct List<'a> {
-        status: Word,
-        scores: Vec<ScoreRow<'a>>,
-        buckets: Vec<BucketRow>,
-    }
-    let params = params.only(&["symbol", "tf", "exchange", "limit"])?;
-    let (limit, series) = (limit(&params)?, Wanted::read(&params)?);
+    let params = params.only(&["symbol", "tf", "exchange", "limit", "offset"])?;
+    let (page, series) = (Page::read(&params, 1..=SCORES_MAX, LIMIT, SCORES_MAX)?, Wanted::read(&params)?);
     let view = context.app.view();
     let signals = &view.signals;
     let fits = |venue, symbol: &str, tf| series.fits(venue, symbol, tf);
-    let scores = signals.newest().filter(|score| fits(score.venue, &score.symbol, score.timeframe)).take(limit);
-    let scores = scores.map(ScoreRow::from).collect();
-    Ok(json(&List { status: view.status(spark_nats::now()).status, scores, buckets: signals.buckets() }))
+    let scores: Vec<_> = signals.newest().filter(|score| fits(score.venue, &score.symbol, score.timeframe)).collect();
+    let next_offset = page.next(scores.len());
+    let scores = page.of(scores.into_iter().map(ScoreRow::from));
+    let status = view.status(spark_nats::now()).status;
+    let answer = json(&List { status, scores, buckets: signals.buckets(), next_offset });
+    Ok(linked(answer, &params, "offset", next_offset))
+}
+
+/// How far scores can be believed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Calibrations")]
+pub struct Told<'a> {
+    status: Word,
+    overall: Overall,
+    series: Vec<CalibrationRow<'a>>,
+    buckets: Vec<BucketRow>,
 }
 
 /// `GET /api/ml/calibration?symbol=&tf=&exchange=`: reliability, Brier score, correlation and drift by series, and all together.
 pub async fn calibration(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Told<'a> {
-        status: Word,
-        overall: Overall,
-        series: Vec<CalibrationRow<'a>>,
-        buckets: Vec<BucketRow>,
-    }
     let params = params.only(&["symbol", "tf", "exchange"])?;
     let wanted = Wanted::read(&params)?;
     let view = context.app.view();
@@ -80,17 +95,5 @@ impl<'a> Wanted<'a> {
         self.exchange.is_none_or(|wanted| wanted == exchange)
             && self.symbol.is_none_or(|wanted| wanted == symbol)
             && self.tf.is_none_or(|wanted| wanted == tf)
-    }
-}
-
-fn limit(params: &Params) -> Result<usize, Problem> {
-    let Some(text) = params.get("limit") else { return Ok(LIMIT) };
-    match text.parse::<usize>() {
-        Ok(limit) if (1..=SCORES_MAX).contains(&limit) => Ok(limit),
-        _ => Err(Problem::bad_value(
-            "query: limit",
-            format!("`{text:.64}` is out of range"),
-            format!("a whole number from 1 to {SCORES_MAX}"),
-        )),
     }
 }

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use spark_bus_schema::candles::TimeFrame;
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::super::access::Caller;
 use super::super::exec::body;
+use super::super::input::Payload;
 use super::super::problem::Problem;
 use super::super::query::Params;
 use super::super::{Context, json};
@@ -39,19 +40,44 @@ const NAME_CHARS_MAX: usize = 64;
 const CANDLE: [&str; 5] = ["o", "h", "l", "c", "v"];
 /// Symbols named in a problem.
 const NAMED_MAX: usize = 20;
-const EXAMPLE: &str =
+/// Of [`score`].
+pub const EXAMPLE: &str =
     r#"{"feature":{"ts":"2026-11-21T09:30:00Z","symbol":"BTCUSDT","tf":"1m","o":61837,"h":61850,"l":61820,"c":61840,"v":12.5}}"#;
 
-#[derive(Deserialize)]
+/// A candle and what else the model knows of it.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+#[schemars(rename = "ScoreRequest")]
+pub struct Asked {
+    #[schemars(with = "Feature")]
     feature: Map<String, Value>,
 }
 
+/// How a feature looks in the API's document: open, high, low, close, volume, and any other figure by its name. One that is
+/// null or no number is answered with `advisory` and no score.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it describes what `request` reads")]
+struct Feature {
+    /// When the candle began: RFC 3339, or milliseconds since the epoch.
+    ts: Value,
+    /// Spark's spelling.
+    #[schemars(length(min = 1, max = 32), extend("pattern" = "^[A-Z0-9]+$"))]
+    symbol: String,
+    tf: TimeFrame,
+    /// `binance` without it.
+    exchange: Option<Venue>,
+    o: Value,
+    h: Value,
+    l: Value,
+    c: Value,
+    v: Value,
+}
+
 /// A score, or why there is none.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
+#[schemars(rename = "ScoreAnswer")]
+pub struct Answer<'a> {
     id: &'a str,
     score: Option<f64>,
     confid: Option<f64>,
@@ -74,7 +100,12 @@ struct Answer<'a> {
 }
 
 /// Asks `signal`.
-pub async fn score(State(context): State<Context>, caller: Caller, params: Params, body: Bytes) -> Result<Response, Problem> {
+pub async fn score(
+    State(context): State<Context>,
+    caller: Caller,
+    params: Params,
+    Payload(body): Payload,
+) -> Result<Response, Problem> {
     params.only(&[])?;
     let asked: Asked = body::read(&body, EXAMPLE)?;
     let app = &context.app;

@@ -107,6 +107,7 @@ pub enum Standing {
 /// Before the executor claims an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "BeforeExecutor")]
 pub enum Asked {
     /// Risk has not said anything.
     Waiting,

@@ -16,6 +16,7 @@ use crate::number::Number;
 /// Kill switch, limits, strategies, halts, reconciliations, the newest actions.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "TradingState")]
 pub struct Guard<'a> {
     /// Null before the first command: off.
     pub kill_switch: Option<KillRow<'a>>,
