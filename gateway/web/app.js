@@ -66,7 +66,17 @@ function paint() {
   const time = now();
   for (const part of parts) {
     if (part === 'head') drawHead();
-    else told(part, draw[part](state, time), time);
+    else told(part, section(part, time), time);
+  }
+}
+
+/** One section that cannot be drawn does not take the others with it. */
+function section(name, time) {
+  try {
+    return draw[name](state, time);
+  } catch (error) {
+    console.error(`the section ${name} could not be drawn`, error);
+    return { state: 'stale', why: 'this could not be drawn' };
   }
 }
 
@@ -143,6 +153,14 @@ const take = {
     put('system', data);
   },
 };
+
+function hear(event, data) {
+  try {
+    take[event]?.(data);
+  } catch (error) {
+    console.error(`the event ${event} could not be read`, error);
+  }
+}
 
 function drawHead() {
   drawStatus();
@@ -224,7 +242,7 @@ function start() {
     attr($('status'), 'aria-expanded', String(open));
   });
   const connect = follow(
-    (event, data) => { heardAt = Date.now(); take[event]?.(data); },
+    (event, data) => { heardAt = Date.now(); hear(event, data); },
     (word) => {
       if (word === link) return;
       link = word;
