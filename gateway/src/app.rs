@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::body::Bytes;
+use axum::http::HeaderValue;
 use serde_json::Value;
 use spark_bus_schema::actions::{RestartCommand, ThresholdsCommand};
 use spark_bus_schema::backtests::JobCancel;
@@ -19,15 +20,18 @@ use crate::auth::{AdminToken, Authority};
 use crate::config::Config;
 use crate::confirm::Confirmations;
 use crate::event::{Event, Unreadable};
-use crate::http::limit::Limiter;
+use crate::http::limit::{Limiter, Places, Refusals};
+use crate::http::shown::weak;
 use crate::latency::TickLatency;
 use crate::record::Record;
 use crate::render::AlertsAnswer;
 use crate::requests::Requests;
 use crate::stream::Hub;
+use crate::view::revisions::Part;
 use crate::view::saved::Saved;
 use crate::view::{Change, View};
 use crate::waiters::Waiters;
+use crate::wire::Wire;
 
 /// Commands that may wait for the broker; more are refused at once.
 pub const COMMANDS_MAX: usize = 16;
@@ -145,6 +149,12 @@ pub struct App {
     pub config: Config,
     /// The live stream.
     pub hub: Hub,
+    /// Messages of the bus for WebSocket clients.
+    pub wire: Wire,
+    /// What was refused at the edge.
+    pub refusals: Refusals,
+    pub(crate) connections: Places,
+    pub(crate) streams: Places,
     pub(crate) authority: Authority,
     pub(crate) limiter: Limiter,
     pub(crate) http: Requests,
@@ -163,6 +173,7 @@ pub struct App {
 struct Rendered {
     at: Timestamp,
     body: Bytes,
+    tag: HeaderValue,
 }
 
 impl App {
@@ -172,6 +183,10 @@ impl App {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let app = Self {
             hub: Hub::default(),
+            wire: Wire::default(),
+            refusals: Refusals::default(),
+            connections: Places::new(config.connections_max as usize, config.connections_per_client_max as usize),
+            streams: Places::new(config.streams_max as usize, config.streams_per_client_max as usize),
             authority: Authority::new(admin, config.tokens_file.clone()),
             limiter: Limiter::new(&config),
             http: Requests::default(),
@@ -217,10 +232,16 @@ impl App {
     /// The body of `GET /api/portfolio`.
     #[must_use]
     pub fn portfolio_answer(&self, now: Timestamp) -> Bytes {
+        self.portfolio_tagged(now).0
+    }
+
+    /// The body of `GET /api/portfolio` and its entity tag, which is the same as long as nothing but its age changes.
+    #[must_use]
+    pub fn portfolio_tagged(&self, now: Timestamp) -> (Bytes, HeaderValue) {
         let fresh = |rendered: &&Rendered| (0..PORTFOLIO_REUSE_MS).contains(&now.since_ms(rendered.at));
         let reused = self.portfolio.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(rendered) = reused.as_ref().filter(fresh) {
-            return rendered.body.clone();
+            return (rendered.body.clone(), rendered.tag.clone());
         }
         drop(reused);
         // Taken before the view is read: balances that arrive in between empty it again only after it is filled.
@@ -228,8 +249,10 @@ impl App {
         let view = self.view();
         let answer = view.portfolio.answer(now, view.status(now).status);
         let body = Bytes::from(serde_json::to_vec(&answer).expect("numbers and texts always serialize into memory"));
-        *slot = Some(Rendered { at: now, body: body.clone() });
-        body
+        let parts = &[Part::Portfolio];
+        let tag = weak(view.started_at().as_nanos(), view.revision_of(parts), view.moment(parts, now));
+        *slot = Some(Rendered { at: now, body: body.clone(), tag: tag.clone() });
+        (body, tag)
     }
 
     /// Gives the app its way to the broker; without one, orders are answered with 503.
@@ -258,10 +281,11 @@ impl App {
         let orders: Vec<OrderId> = saved.orders().cloned().collect();
         let mut view = self.view_mut();
         view.restore(saved, newest);
-        if self.hub.clients() > 0 {
+        if self.hub.is_wanted() {
             self.hub.send("alerts", &AlertsAnswer::new(&view, spark_nats::now()));
         }
         drop(view);
+        self.hub.flush();
         self.waiters.wake(&orders);
     }
 
@@ -301,7 +325,7 @@ impl App {
             match change {
                 Change::Alert(key) => {
                     // Who reads a day of alerts at the start has no clients yet, and a row costs a look at all that fire.
-                    let alert = view.alerts.get(&key).filter(|_| self.hub.clients() > 0);
+                    let alert = view.alerts.get(&key).filter(|_| self.hub.is_wanted());
                     for row in view.alert_rows(alert, at) {
                         self.hub.send("alert", &row);
                     }
@@ -316,10 +340,11 @@ impl App {
                 self.hub.send("kill_switch", &view.trading.guard());
             }
         }
-        if silences_changed && self.hub.clients() > 0 {
+        if silences_changed && self.hub.is_wanted() {
             self.hub.send("alerts", &AlertsAnswer::new(&view, spark_nats::now()));
         }
         drop(view);
+        self.hub.flush();
         self.waiters.wake(&orders);
         self.answers.wake(&answered);
         if !ticks_received.is_empty() {
