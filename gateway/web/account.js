@@ -26,6 +26,8 @@ export function start(onchange) {
   entered($('sign-dialog'), go);
   $('sign-forget').addEventListener('click', async () => {
     await forget();
+    // What only a token may read does not stay on the screen.
+    if (me.reading === 'token') { location.reload(); return; }
     $('sign-dialog').close();
     onchange();
   });

@@ -193,7 +193,9 @@ function drawStatus() {
   text($('status'), word === 'WAIT' ? '…' : word);
   attr(document.body, 'data-link', link === 'connecting' && begun ? 'lost' : link);
   attr($('link'), 'data-on', link === 'live' ? 'yes' : begun || link === 'denied' ? 'no' : '');
-  text($('link-text'), { live: 'live', denied: 'token needed', connecting: 'connecting' }[link] ?? (begun ? `lost ${age} ago` : 'no connection'));
+  text($('link-text'), { live: 'live', denied: 'token needed', connecting: 'connecting' }[link] ?? (begun ? 'lost' : 'no connection'));
+  // Not announced: it changes every second.
+  text($('link-age'), link === 'lost' && begun ? `${age} ago` : '');
   const lines = reasons();
   const stops = guard.stopped(state.guard);
   $('stopped').hidden = !stops.length;
