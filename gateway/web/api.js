@@ -28,7 +28,7 @@ export function lacks(role) {
 /** Marks a button with the role that it needs, and with `reason` where it cannot be used now whoever asks. */
 export function gate(button, role, reason = '') {
   attr(button, 'data-role', role);
-  button.dataset.reason = reason;
+  attr(button, 'data-reason', reason);
   apply(button);
   return button;
 }

@@ -129,17 +129,20 @@ function cancel(row) {
   command({ title: `Cancel the backtest ${row.id}`, go: 'Cancel it', danger: true, path: `/api/backtest/${encodeURIComponent(row.id)}/cancel`, body: {} });
 }
 
+/** The one step that real money follows from. */
+const toLive = (row, verb) => verb === 'promote' && row.status === 'paper';
+
 function drawSteps(cell, row) {
   swap(cell, `${row.name} ${row.status}`, () => (STEPS[row.status] ?? []).map(([verb, label]) => gate(h('button', {
     class: 'button small', type: 'button', 'data-verb': verb, onclick: () => move(cell.parentElement.row, verb, label),
-  }, label), verb === 'promote' && row.status === 'paper' ? 'admin' : 'operator')));
+  }, label), toLive(row, verb) ? 'admin' : 'operator')));
   if (!cell.firstChild) cell.append(h('small', { class: 'dim' }, 'needs a backtest'));
 }
 
 function move(row, verb, label) {
   const word = label.replace('…', '');
   command({
-    title: `${row.name}: ${word.toLowerCase()}`, go: word, danger: verb === 'promote' && row.status === 'paper',
+    title: `${row.name}: ${word.toLowerCase()}`, go: word, danger: toLive(row, verb), role: toLive(row, verb) ? 'admin' : 'operator',
     path: `/api/strategies/${encodeURIComponent(row.name)}/${verb}`, body: { revision: row.revision },
   });
 }

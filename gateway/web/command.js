@@ -50,7 +50,7 @@ let current = null;
 let confirmed = null;
 
 /**
- * Opens the dialog: `{title, go, danger, path, method, body, effect(problem) → [[name, value]…], note, plain, done(answer)}`.
+ * Opens the dialog: `{title, go, danger, role, path, method, body, effect(problem) → [[name, value]…], note, plain, done(answer)}`.
  * A plain one takes no reason.
  */
 export function command(asked) {
@@ -61,6 +61,7 @@ export function command(asked) {
   $('ask-go').className = asked.danger ? 'button danger' : 'button main';
   $('ask-effect').replaceChildren();
   text($('ask-note'), asked.note ?? '');
+  text($('ask-token-name'), `Token (role ${asked.role ?? 'operator'})`);
   $('ask-reason-row').hidden = asked.plain === true;
   ask.clear();
   open($('ask-dialog'), !asked.plain ? $('ask-reason') : me.token ? $('ask-go') : $('ask-token'));

@@ -55,7 +55,7 @@ function halts(guard) {
 }
 
 function resume(halt) {
-  command({ title: `Resume trading (${halt.scope === 'ledger' ? 'everywhere' : format.title(halt.scope)})`, go: 'Resume', danger: true, path: '/api/exec/resume', body: { scope: halt.scope } });
+  command({ title: `Resume trading (${halt.scope === 'ledger' ? 'everywhere' : format.title(halt.scope)})`, go: 'Resume', danger: true, role: 'admin', path: '/api/exec/resume', body: { scope: halt.scope } });
 }
 
 function reconciliations(guard) {

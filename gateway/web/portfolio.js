@@ -17,7 +17,7 @@ let chosen = recall('tab', 'all');
 /** `take(portfolio)` puts an answer of the API where the live stream puts its own; `redraw` draws again. */
 export function start(take, redraw) {
   table = new Table($('portfolio-table'), {
-    name: 'portfolio', label: 'Balances', room: ROOM, width: 50, sort: { key: 'value', dir: 'descending' }, key: (row) => `${row.exchange}.${row.asset}`, old: (row) => row.old,
+    name: 'portfolio', label: 'Balances', room: ROOM, width: 53, sort: { key: 'value', dir: 'descending' }, key: (row) => `${row.exchange}.${row.asset}`, old: (row) => row.old,
     empty: 'No balances yet. They appear with the first poll of an exchange.',
     columns: [
       { key: 'asset', title: 'Asset', width: 5, by: (row) => row.asset, draw: (cell, row) => ({ text: row.asset, class: 'sym' }) },

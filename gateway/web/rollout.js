@@ -57,7 +57,7 @@ export function draw({ signals }, now) {
 
 function ask(verb) {
   command({
-    title: `${VERBS[verb][1]}${told ? `: ${told.modelVersion}` : ''}`, go: VERBS[verb][0].replace('…', ''), danger: verb === 'abort',
+    title: `${VERBS[verb][1]}${told ? `: ${told.modelVersion}` : ''}`, go: VERBS[verb][0].replace('…', ''), danger: verb === 'abort', role: VERBS[verb][2],
     path: '/api/rollout', body: { verb, ...(told ? { revision: told.revision } : {}) },
     effect: ({ effect, detail }) => (effect ? [
       ['Model', effect.model ?? '–'],
