@@ -6,14 +6,17 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
+use std::time::Duration;
 
 use clap::CommandFactory;
+use serde_json::Value;
 use spark_tests::documents::{Block, Command, Shell, blocks, commands};
 use spark_tests::system::System;
+use spark_tests::wait::until;
 
 const SPARK: &str = env!("CARGO_BIN_EXE_spark-under-test");
 /// Documents of docs/ that `spark schema` writes, and its option for each.
-const GENERATED: [(&str, &str); 1] = [("subjects.md", "--markdown")];
+const GENERATED: [(&str, &str); 2] = [("subjects.md", "--markdown"), ("api.md", "--api-markdown")];
 /// Beyond this a document's examples hang.
 const DOCUMENT_LIMIT_S: u64 = 120;
 
@@ -204,6 +207,20 @@ fn what_is_generated_is_as_the_program_writes_it() {
 }
 
 #[test]
+fn the_reference_of_the_configuration_is_what_the_program_writes() {
+    let text = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let mark = "written by: spark config init --out -";
+    let blocks = blocks(&text);
+    let block = blocks.iter().find(|block| block.mark.as_deref() == Some(mark)).unwrap_or_else(|| panic!("no <!-- {mark} -->"));
+    let (code, written) = spark(&["config", "init", "--out", "-"]);
+    assert_eq!(code, 0, "{written}");
+    assert!(
+        block.text().trim_end() == written.trim_end(),
+        "the block in docs/configuration.md is an old one; replace it with what `spark config init --out -` writes"
+    );
+}
+
+#[test]
 fn every_example_of_a_configuration_is_accepted() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("toml-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -285,6 +302,14 @@ fn stage(system: &System) -> Shell {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_does_what_its_document_says() {
     let system = System::start(SPARK, "", &[]).await;
+    // A reader does not type within the first second either.
+    until("every process runs", Duration::from_secs(60), async || {
+        let told = system.json("/api/processes").await?;
+        let all: Vec<&Value> = told["processes"].as_array().into_iter().flatten().collect();
+        let running = all.iter().filter(|process| process["state"] == "running").count();
+        if all.len() > 10 && running == all.len() { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
     let shell = stage(&system);
     let mut broken = Vec::new();
     let mut ran = 0;
