@@ -8,6 +8,7 @@ use spark_bus_schema::Venue;
 use spark_bus_schema::session::{Calendar, Day};
 use spark_bus_schema::telemetry::PROCESSES;
 
+use crate::http::cors::is_origin;
 use crate::view::Limits;
 
 /// Who may read.
@@ -47,6 +48,21 @@ pub struct Config {
     pub rate_per_second: u32,
     /// Requests that one client may make on `/api` at once.
     pub rate_burst: u32,
+    /// Connections at once. More are answered with 503 and closed.
+    pub connections_max: u32,
+    /// Connections at once that one client may have.
+    pub connections_per_client_max: u32,
+    /// Live streams at once, server-sent events and WebSockets together. More are answered with 503.
+    pub streams_max: u32,
+    /// Live streams at once that one client may have. More are answered with 429.
+    pub streams_per_client_max: u32,
+    /// Origins of other people's pages that may use the API, e.g. `https://desk.example`; none when nothing is said.
+    pub cors_origins: Vec<String>,
+    /// Certificate chain (PEM) for TLS at the gateway's own port; `tls_key_file` belongs to it. Another file in its place is
+    /// used within seconds.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Private key (PEM) of the certificate.
+    pub tls_key_file: Option<PathBuf>,
     /// How long one request may take, ms.
     pub request_timeout_ms: u64,
     /// Market data older than this makes the status `DEGRADED`, s.
@@ -78,6 +94,13 @@ impl Default for Config {
             reading: None,
             rate_per_second: 10,
             rate_burst: 20,
+            connections_max: 4_096,
+            connections_per_client_max: 512,
+            streams_max: 2_048,
+            streams_per_client_max: 256,
+            cors_origins: Vec::new(),
+            tls_cert_file: None,
+            tls_key_file: None,
             request_timeout_ms: 10_000,
             market_age_s_max: 30,
             portfolio_age_s_max: 120,
@@ -101,6 +124,10 @@ impl Config {
         };
         range("rate_per_second", self.rate_per_second.into(), 1, 100_000);
         range("rate_burst", self.rate_burst.into(), 1, 100_000);
+        range("connections_max", self.connections_max.into(), 1, 65_536);
+        range("connections_per_client_max", self.connections_per_client_max.into(), 1, 65_536);
+        range("streams_max", self.streams_max.into(), 1, 65_536);
+        range("streams_per_client_max", self.streams_per_client_max.into(), 1, 65_536);
         range("request_timeout_ms", self.request_timeout_ms, 100, 60_000);
         range("market_age_s_max", self.market_age_s_max.into(), 1, 86_400);
         range("portfolio_age_s_max", self.portfolio_age_s_max.into(), 1, 86_400);
@@ -115,12 +142,29 @@ impl Config {
                 self.environment
             ));
         }
+        for origin in self.cors_origins.iter().filter(|origin| !is_origin(origin)) {
+            problems.push(format!("cors_origins = {origin:?}: not an origin; \"https://desk.example\" would be right"));
+        }
+        let alone = match (&self.tls_cert_file, &self.tls_key_file) {
+            (Some(_), None) => Some(("tls_cert_file", "tls_key_file")),
+            (None, Some(_)) => Some(("tls_key_file", "tls_cert_file")),
+            _ => None,
+        };
+        if let Some((given, missing)) = alone {
+            problems.push(format!("{given} is set and {missing} is not: both, or neither, would be right"));
+        }
         if let Some(sha) = &self.build_sha
             && !(sha.len() <= 64 && !sha.is_empty() && sha.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+".contains(&b)))
         {
             problems.push(format!("build_sha = {sha:?}: not a commit id; \"74cb439\" would be right"));
         }
         problems
+    }
+
+    /// Whether the gateway speaks TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.tls_cert_file.is_some() && self.tls_key_file.is_some()
     }
 
     /// Whether reading needs no token.
@@ -167,6 +211,13 @@ mod tests {
         };
         check(|config| config.rate_per_second = 0, "rate_per_second = 0");
         check(|config| config.rate_burst = 0, "rate_burst = 0");
+        check(|config| config.connections_max = 0, "connections_max = 0");
+        check(|config| config.connections_per_client_max = 0, "connections_per_client_max = 0");
+        check(|config| config.streams_max = 100_000, "streams_max = 100000");
+        check(|config| config.streams_per_client_max = 0, "streams_per_client_max = 0");
+        check(|config| config.cors_origins = vec!["*".into()], "cors_origins = \"*\"");
+        check(|config| config.tls_cert_file = Some("a.pem".into()), "tls_key_file is not");
+        check(|config| config.tls_key_file = Some("a.pem".into()), "tls_cert_file is not");
         check(|config| config.request_timeout_ms = 1, "request_timeout_ms = 1");
         check(|config| config.expected = vec!["Feed!".into()], "expected = \"Feed!\"");
         check(|config| config.environment = "a\"b".into(), "environment = ");

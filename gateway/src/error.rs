@@ -35,4 +35,12 @@ pub enum Error {
         /// Characters it must have.
         min: usize,
     },
+    /// Certificate or key cannot be used.
+    #[error("gateway.tls_cert_file, gateway.tls_key_file: {}: {what}; a certificate chain and its key, both PEM, would be right", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spark_gateway::app::{App, Command};
-use spark_gateway::{Config, AdminToken, http, stream};
+use spark_gateway::{AdminToken, Config, http, stream};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -114,6 +114,9 @@ pub struct Live {
 
 #[derive(Debug)]
 pub struct LiveEvent {
+    /// As it came: `<run>-<n>`.
+    pub whole_id: String,
+    /// The `n` in it.
     pub id: u64,
     pub event: String,
     pub data: Value,
@@ -122,12 +125,22 @@ pub struct LiveEvent {
 impl Live {
     /// `buffer` is the size of the socket's receive buffer, for clients that shall be slow.
     pub async fn connect(address: SocketAddr, buffer: Option<u32>) -> Self {
+        Self::ask(address, buffer, "/api/stream", "").await
+    }
+
+    /// Goes on after an event.
+    pub async fn resume(address: SocketAddr, id: &str) -> Self {
+        Self::ask(address, None, "/api/stream", &format!("Last-Event-ID: {id}\r\n")).await
+    }
+
+    /// With a path of one's own, and further lines of the head.
+    pub async fn ask(address: SocketAddr, buffer: Option<u32>, path: &str, lines: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(size) = buffer {
             socket.set_recv_buffer_size(size).unwrap();
         }
         let mut socket = socket.connect(address).await.unwrap();
-        socket.write_all(format!("GET /api/stream HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await.unwrap();
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{lines}\r\n").as_bytes()).await.unwrap();
         let mut live = Self { lines: BufReader::new(socket), head: String::new() };
         while !live.head.ends_with("\r\n\r\n") {
             assert_ne!(bounded("head", live.lines.read_line(&mut live.head)).await.unwrap(), 0, "{}", live.head);
@@ -137,17 +150,18 @@ impl Live {
 
     /// The next event; comments are skipped. None when the server ended the stream.
     pub async fn next(&mut self) -> Option<LiveEvent> {
-        let (mut id, mut event, mut data) = (0, String::new(), String::new());
+        let (mut id, mut event, mut data) = (String::new(), String::new(), String::new());
         loop {
             let line = bounded("next event", self.line()).await?;
             if let Some(value) = line.strip_prefix("id: ") {
-                id = value.parse().unwrap();
+                id = value.to_owned();
             } else if let Some(value) = line.strip_prefix("event: ") {
                 event = value.to_owned();
             } else if let Some(value) = line.strip_prefix("data: ") {
                 data = value.to_owned();
             } else if line.is_empty() && !event.is_empty() {
-                return Some(LiveEvent { id, event, data: serde_json::from_str(&data).unwrap() });
+                let number = id.split_once('-').unwrap().1.parse().unwrap();
+                return Some(LiveEvent { whole_id: id, id: number, event, data: serde_json::from_str(&data).unwrap() });
             }
         }
     }

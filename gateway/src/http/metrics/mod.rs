@@ -3,6 +3,7 @@
 //! A counter that somebody takes the rate of is there with a zero from the beginning: a panel shows 0, not 'no data'.
 
 mod bus;
+mod edge;
 mod people;
 mod signals;
 mod text;
@@ -51,8 +52,7 @@ pub fn render(app: &App, now: Timestamp) -> String {
         bus::write(&mut text, &view);
         signals::write(&mut text, &view, now);
         gateway(&mut text, &view, now);
-        text.family("spark_gateway_stream_clients", "gauge", "Clients of the live stream.");
-        text.sample("", &[("service", GATEWAY)], app.hub.clients() as f64);
+        edge::write(&mut text, app);
         counters(&mut text, &view);
     }
     tick_latency(&mut text, app);
