@@ -290,9 +290,11 @@ impl Page {
         state.events.get(&self.session).into_iter().flatten().filter_map(pick).collect()
     }
 
-    /// Forgets what the console and the network had so far.
-    pub fn forget(&self) {
-        locked(&self.link.state).events.remove(&self.session);
+    /// Forgets what the console has said so far: it was expected.
+    pub fn forgive(&self) {
+        if let Some(events) = locked(&self.link.state).events.get_mut(&self.session) {
+            events.retain(|event| event["method"].as_str().is_some_and(|method| method.starts_with("Network.")));
+        }
     }
 
     /// Sum of the layout shifts that no input caused since a moment of the page's clock (`performance.now()`), and what moved.
@@ -312,7 +314,7 @@ impl Page {
                 row["nodes"]
             );
         }
-        (rows.iter().filter_map(|row| row["value"].as_f64()).sum(), text)
+        (rows.iter().filter_map(|row| row["value"].as_f64()).fold(0.0, |sum, value| sum + value), text)
     }
 
     /// A picture of what can be seen, as PNG.
@@ -333,6 +335,6 @@ impl Page {
         // Already closed by the page itself: as wanted.
         let _ = self.link.command(None, "Target.closeTarget", json!({ "targetId": self.target })).await;
         let _ = self.link.command(None, "Target.disposeBrowserContext", json!({ "browserContextId": self.context })).await;
-        self.forget();
+        locked(&self.link.state).events.remove(&self.session);
     }
 }

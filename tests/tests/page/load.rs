@@ -14,7 +14,7 @@ const WIDGETS: [(&str, &str); 17] = [
     ("orders", "rows('orders') >= 1 && shows('td[data-col=state]', /\\w/)"),
     ("positions", "rows('positions') >= 1 && shows('td[data-col=mark]', /\\d/)"),
     ("trading", "shows('#guard', /orders may pass/i) && shows('#guard', /agrees|differs|compared/i)"),
-    ("prices", "rows('prices') >= 8 && shows('td[data-col=bid]', /\\d/) && shows('td[data-col=last]', /\\d/)"),
+    ("prices", "rows('prices') >= 7 && shows('td[data-col=bid]', /\\d/) && shows('td[data-col=last]', /\\d/)"),
     ("bist", "rows('bist') >= 1 && shows('td[data-col=last]', /\\d/)"),
     ("rollout", "one.querySelector('#rollout-track li[aria-current=step]')?.innerText.match(/preview/i)"),
     ("model", "one.querySelector('#model-buckets svg') && one.querySelector('#model-reliability')"),
@@ -72,7 +72,7 @@ async fn facts(visit: &crate::stage::Visit<'_>) {
         ("total", "^\\$[\\d,.]+$"),
         ("alerts", "^\\d+$"),
         ("orders", "^\\d+$"),
-        ("processes", "^\\d+ / \\d+$"),
+        ("processes", "^\\d+ \\/ \\d+$"),
         ("parked", "^\\d+$"),
     ] {
         let shown = format!(

@@ -40,9 +40,14 @@ const FAULTS: &str = "(() => {
     const wide = document.documentElement.clientWidth;
     const faults = [];
     if (document.documentElement.scrollWidth > wide) faults.push(`the document is ${document.documentElement.scrollWidth} wide`);
+    // What can be pushed sideways inside of something that fits can be read, and a text that ends in … says so.
+    const slides = (one) => { for (let up = one.parentElement; up !== document.body; up = up.parentElement) {
+      const style = getComputedStyle(up);
+      if (/auto|scroll/.test(style.overflowX) || (style.overflowX !== 'visible' && style.textOverflow === 'ellipsis')) return true;
+    } return false; };
     const told = (one) => `${one.localName}${one.id ? `#${one.id}` : ''}.${String(one.className.baseVal ?? one.className)}`;
     for (const one of document.querySelectorAll('body *')) {
-      if (!one.checkVisibility({ visibilityProperty: true, opacityProperty: true }) || one.closest('.scroll, svg, .unseen, .skip, dialog, option')) continue;
+      if (!one.checkVisibility({ visibilityProperty: true, opacityProperty: true }) || one.closest('svg, .unseen, .skip, dialog, option') || slides(one)) continue;
       const box = one.getBoundingClientRect();
       if (box.width > 0 && box.height > 0 && (box.right > wide + 1 || box.left < -1)) faults.push(`${told(one)} from ${Math.round(box.left)} to ${Math.round(box.right)}`);
     }

@@ -19,6 +19,7 @@ mod looks;
 mod pictures;
 mod restart;
 mod shifts;
+mod signing;
 mod stage;
 mod steps;
 
@@ -46,5 +47,7 @@ async fn the_page_in_a_real_browser() {
     if let Some(folder) = std::env::var_os("SPARK_SCREENSHOTS") {
         steps.run("pictures", pictures::take(&stage, folder.as_ref())).await;
     }
+    // The last one: from here on the gateway lets nobody read without a token.
+    steps.run("a viewer signs in where reading needs a token", signing::viewer(&stage)).await;
     steps.end();
 }

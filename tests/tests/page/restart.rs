@@ -22,7 +22,7 @@ impl Drop for Held {
 }
 
 /// Age of the picture in the words of the page, s.
-const AGE: &str = "Number(/lost (\\d+) s ago/.exec(document.querySelector('#link').innerText)?.[1] ?? -1)";
+const AGE: &str = "Number(/lost\\s+(\\d+) s ago/.exec(document.querySelector('#link').innerText)?.[1] ?? -1)";
 
 /// Killed: the page says that it is away and how old the picture is, and greys it. Back: it goes on, without a reload.
 pub async fn recovers(stage: &Stage) {
@@ -58,7 +58,7 @@ pub async fn recovers(stage: &Stage) {
         )
         .await;
     visit.asked_only_the_gateway();
-    visit.forget();
+    visit.forgive();
     visit.evaluate("window.before = document.querySelector('table[data-table=prices] tbody').innerText").await;
     visit
         .until("prices move again", "document.querySelector('table[data-table=prices] tbody').innerText !== before || before")

@@ -148,9 +148,10 @@ fn config() -> String {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("page-{}.toml", std::process::id()));
     let changes = [("ws_staleness", "warning", "2"), ("ws_staleness_venue", "warning", "2")];
     let rules = rules::shipped_with(path, &changes);
+    let feed = "[feed.binance]\nsymbols = [\"BTCUSDT\", \"ETHUSDT\", \"BNBUSDT\", \"SOLUSDT\", \"XRPUSDT\"]\n";
     let gateway = "[gateway]\nrate_per_second = 1000\nrate_burst = 1000\n";
     let guardrail = format!("[guardrail]\nrules = {:?}\n", rules.display().to_string());
-    format!("{}{}{gateway}{guardrail}", exchange("binance"), exchange("btcturk"))
+    format!("{}{}{feed}{gateway}{guardrail}", exchange("binance"), exchange("btcturk"))
 }
 
 /// A file of bars that a crossing of averages trades a few times on.
