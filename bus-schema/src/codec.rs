@@ -1,5 +1,7 @@
 //! Bytes: MessagePack maps with field names, so that any language reads them and fields can be added.
 
+mod reader;
+
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -9,9 +11,11 @@ use serde::de::DeserializeOwned;
 /// Payloads above this are refused before they are decoded. The broker's own limit is the same.
 pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
 
-/// Payloads nested deeper than this are refused; the deepest message has five levels. The decoder's own limit of 1 024
-/// levels is more than a worker thread's stack holds.
-pub const NESTING_MAX: usize = 32;
+/// Payloads nested deeper than this are refused; the deepest message has five levels. What bytes ask for must fit into a
+/// worker thread's stack.
+pub const NESTING_MAX: u16 = 32;
+/// Saved states nested deeper than this are refused.
+const SAVED_NESTING_MAX: u16 = 128;
 /// Characters of a header that are repeated in an error: it ends up in logs and parked messages.
 const SHOWN_CHARS_MAX: usize = 64;
 
@@ -75,9 +79,25 @@ pub(crate) fn write_map(value: &impl Serialize, buffer: &mut Vec<u8>) {
 }
 
 pub(crate) fn read_map<T: DeserializeOwned>(payload: &mut &[u8]) -> Result<T, rmp_serde::decode::Error> {
-    let mut decoder = rmp_serde::Deserializer::new(payload);
-    decoder.set_max_depth(NESTING_MAX);
-    T::deserialize(&mut decoder)
+    // Fields have names on the bus: a list of values would mean something else as soon as a field is added.
+    let mut reader = reader::Reader::<false>::new(payload, NESTING_MAX);
+    let value = T::deserialize(&mut reader)?;
+    *payload = reader.rest();
+    Ok(value)
+}
+
+/// Reads what `rmp_serde::to_vec` or `to_vec_named` wrote: a saved state, all of `bytes`. Compiles to far less than
+/// `rmp_serde::from_slice` does.
+///
+/// # Errors
+/// What the reader met, or bytes after the end of the value.
+pub fn from_saved<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut reader = reader::Reader::<true>::new(bytes, SAVED_NESTING_MAX);
+    let value = T::deserialize(&mut reader)?;
+    match reader.rest().len() {
+        0 => Ok(value),
+        count => Err(serde::de::Error::custom(format_args!("{count} bytes after the end"))),
+    }
 }
 
 /// Why bytes are not the message that was expected. Such a message is parked, alone.
