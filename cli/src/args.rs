@@ -1,11 +1,17 @@
-//! The command line, as a type. Everything a person can type is in this file, in [`trading`] and in [`day`].
+//! The command line, as a type: everything a person can type. [`manual`] is what `spark --help` tells around it.
 
+pub mod audit;
 pub mod backtests;
 pub mod day;
+pub mod look;
+pub mod manual;
 pub mod notify;
 pub mod report;
 pub mod rules;
+pub mod setup;
 pub mod signals;
+pub mod sim;
+pub mod tokens;
 pub mod trading;
 
 use std::net::SocketAddr;
@@ -13,19 +19,20 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::{AuditAcceptArgs, AuditCommand, AuditListArgs, AuditVerifyArgs};
 use backtests::BacktestArgs;
 use day::{EvidenceArgs, RunbookArgs, SmokeArgs, TuneArgs};
+use look::TopArgs;
 use notify::{NotifyCommand, SilenceCommand};
+pub use setup::{BrokerArgs, ConfigArgs, SetupArgs, TopologyArgs};
 use signals::RolloutArgs;
+pub use sim::{FaultArgs, FaultCommand, SimCommand};
+use tokens::TokenCommand;
 use trading::{KillArgs, LimitsCommand, OrderArgs, OrderCommand, OrdersArgs, ResumeArgs, StrategyArgs, WhatifArgs};
-
-/// Exit codes, shown at the end of `--help`.
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 the answer is no, 64 wrong command line or configuration, \
-69 broker or system not reachable, 70 fault inside Spark, 75 something is in the way, try again.";
 
 /// Watches a trading operation and stops the damage before it costs money.
 #[derive(Debug, Parser)]
-#[command(name = "spark", version, after_help = EXIT_CODES, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "spark", version, disable_help_subcommand = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Options for every command.
     #[command(flatten)]
@@ -35,79 +42,111 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// The heading of [`Global`] in each command's help.
+const GLOBAL: &str = "Options of every command";
+
 /// Options for every command.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
     /// Configuration file; without it ./spark.toml when it is there, else the defaults.
-    #[arg(long, global = true, env = "SPARK_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "SPARK_CONFIG", hide_env_values = true, value_name = "FILE", help_heading = GLOBAL)]
     pub config: Option<PathBuf>,
-    /// Folder for everything Spark keeps: stores, states, keys, logs. Made when missing.
-    #[arg(long, global = true, env = "SPARK_DATA", value_name = "DIR", default_value = ".spark")]
+    /// Folder for everything Spark keeps: stores, states, keys, logs.
+    #[arg(
+        long,
+        global = true,
+        env = "SPARK_DATA",
+        hide_env_values = true,
+        value_name = "DIR",
+        default_value = ".spark",
+        help_heading = GLOBAL
+    )]
     pub data: PathBuf,
-    /// Address of the broker; without it the one that `spark up` runs on the data folder.
-    #[arg(long, global = true, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
+    /// Address of the broker; without it see `spark help connection`.
+    #[arg(long, global = true, env = "NATS_URL", hide_env_values = true, value_name = "URL", help_heading = GLOBAL)]
     pub url: Option<String>,
+    /// Broker and credentials of this context of the NATS command line.
+    #[arg(long, global = true, env = "NATS_CONTEXT", hide_env_values = true, value_name = "NAME", help_heading = GLOBAL)]
+    pub context: Option<String>,
     /// Answer for programs instead of people: JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// No colours, even on a terminal (as NO_COLOR).
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub no_color: bool,
+}
+
+/// What is the same for every process, with an example of this one.
+macro_rules! process_help {
+    ($name:literal) => {
+        concat!(
+            "`spark up` starts all of them. Without it above, a process that is asked to restart stops in order with exit code 85.\n\n",
+            "Environment: NATS_URL, SPARK_NKEY_SEED_FILE or NATS_CREDS, SPARK_LOG or RUST_LOG (e.g. info,spark_feed=debug),\n",
+            "SPARK_LOG_FORMAT=json, SPARK_<SECTION>__<KEY>.\n\nExamples:\n  spark ",
+            $name,
+            " --url nats://nats-1:4222\n  spark ",
+            $name,
+            " --metrics 127.0.0.1:9101 --json"
+        )
+    };
 }
 
 /// What `spark` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Starts everything: the broker and every process, and keeps them running until Ctrl-C.
-    #[command(after_help = "Examples:\n  spark up\n  spark up --port 8080 --data /var/lib/spark\n  \
-        spark up --replay day1.gz,day2.gz --speed max\n  spark up --live")]
+    /// Starts the broker and every process, and keeps them running.
+    #[command(
+        after_help = "Ctrl-C stops all of it in order; again, at once.\n\nExamples:\n  spark up\n  spark up --port 8080 --data /var/lib/spark\n  \
+        spark up --replay day1.gz,day2.gz --speed max\n  spark up --live"
+    )]
     Up(UpArgs),
-    /// Runs one process: market data from the exchanges' sockets to the bus.
-    #[command(after_help = PROCESS_HELP)]
+    /// Runs one process: market data from the exchanges to the bus.
+    #[command(after_help = process_help!("feed"))]
     Feed(ProcessArgs),
     /// Runs one process: balances of each exchange, valued in USD.
-    #[command(after_help = PROCESS_HELP)]
+    #[command(after_help = process_help!("portfolio"))]
     Portfolio(ProcessArgs),
     /// Runs one process: windows over everything, thresholds, alerts.
-    #[command(after_help = PROCESS_HELP)]
+    #[command(after_help = process_help!("guardrail"))]
     Guardrail(ProcessArgs),
     /// Runs one process: the hash chain over the LEDGER, outside the broker.
-    #[command(after_help = PROCESS_HELP)]
+    #[command(after_help = process_help!("auditor"))]
     Auditor(ProcessArgs),
     /// Runs one process: says yes or no to every order, once.
-    #[command(after_help = PROCESS_HELP)]
+    #[command(after_help = process_help!("risk"))]
     Risk(ProcessArgs),
-    /// Runs one process: sends what was approved, on paper or live, and says what became of it.
-    #[command(after_help = PROCESS_HELP)]
+    /// Runs one process: sends what was approved, on paper or live.
+    #[command(after_help = process_help!("executor"))]
     Executor(ProcessArgs),
-    /// Runs one process: marks, the prices that decisions about money use.
-    #[command(after_help = PROCESS_HELP)]
+    /// Runs one process: candles, and the marks that decisions about money use.
+    #[command(after_help = process_help!("candles"))]
     Candles(ProcessArgs),
-    /// Runs one process: tells people and tools about alerts, until it has arrived.
-    #[command(after_help = PROCESS_HELP)]
+    /// Runs one process: tells people about alerts, until it has arrived.
+    #[command(after_help = process_help!("notifier"))]
     Notifier(ProcessArgs),
     /// Runs one process: history, smoke checks, daily and weekly reports.
+    #[command(after_help = process_help!("reporter"))]
     Reporter(ProcessArgs),
-    /// Runs one process: the strategies; or registers, lists, promotes, starts and stops strategies.
+    /// Strategies: register, promote, start, stop; or runs their process.
     #[command(after_help = STRATEGY_HELP)]
     Strategy(StrategyArgs),
     /// Runs one process: scores of candles, and what became of them.
-    #[command(after_help = PROCESS_HELP)]
+    #[command(after_help = process_help!("signal"))]
     Signal(ProcessArgs),
-    /// Runs one process: takes a model live in stages; or tells where it stands, and what it shall do.
+    /// A model goes live in stages: look, steer; or runs the process.
     #[command(after_help = signals::ROLLOUT_HELP)]
     Rollout(RolloutArgs),
-    /// Shows Spark at work on a system of its own that is gone afterwards.
+    /// Shows Spark at work on a system that is gone afterwards.
     #[command(subcommand, after_help = signals::DEMO_HELP)]
     Demo(signals::DemoCommand),
-    /// Runs one process: a worker for backtests; or runs, lists and compares them.
+    /// Backtests: run, list, compare; or runs a worker for them.
     #[command(after_help = backtests::BACKTEST_HELP)]
     Backtest(BacktestArgs),
     /// Runs one process: HTTP, the live stream and the page.
-    #[command(after_help = PROCESS_HELP)]
+    #[command(after_help = process_help!("gateway"))]
     Gateway(ProcessArgs),
     /// Runs one process: the simulated exchanges.
-    #[command(after_help = PROCESS_HELP)]
+    #[command(after_help = process_help!("exchange-sim"))]
     ExchangeSim(ProcessArgs),
     /// Shows messages as they are stored, decoded, one a line.
     #[command(
@@ -115,30 +154,34 @@ pub enum Command {
         spark tail --stream PARKED --since 24h"
     )]
     Tail(TailArgs),
-    /// Messages that could not be handled: list, look at, publish again.
+    /// Messages that could not be handled: list, show, publish again.
     #[command(
         subcommand,
         after_help = "Examples:\n  spark parked ls\n  spark parked show 17\n  spark parked replay 17\n  spark parked replay --all"
     )]
     Parked(ParkedCommand),
     /// Exports the messages' schemas for other languages.
-    #[command(after_help = "Examples:\n  spark schema > asyncapi.json\n  spark schema --json-schema --out schemas/")]
+    #[command(after_help = "Examples:\n  spark schema > asyncapi.json\n  spark schema --json-schema --out schemas/\n  \
+        spark schema --markdown > docs/subjects.md")]
     Schema(SchemaArgs),
     /// Looks for what is wrong with a setup and names the fix.
     #[command(after_help = "Examples:\n  spark doctor\n  spark doctor --json\nExit code 1 when something fails.")]
     Doctor,
-    /// Shows processes, their state, and what is firing.
+    /// Shows processes, their state, and what fires.
     #[command(after_help = "Examples:\n  spark status\n  spark status --json")]
     Status,
-    /// Prints the configuration in effect, without secrets, or checks it.
+    /// The configuration: write, check, show, compare.
     #[command(
-        after_help = "Examples:\n  spark config\n  spark config --check --config production.toml\n  SPARK_GATEWAY__RATE_BURST=50 spark config --json"
+        after_help = setup::CONFIG_HELP
     )]
     Config(ConfigArgs),
     /// Faults for the simulated exchanges.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark sim fault add delay exchange=binance ms=4000 for_ms=60000\n  spark sim fault ls"
+    )]
     Sim(SimCommand),
-    /// The record of everything: is it what it was, what is in it, what is accepted.
+    /// The record of everything: verify, list, accept.
     #[command(
         subcommand,
         after_help = "Examples:\n  spark audit verify\n  spark audit list --action order --limit 20\n  \
@@ -160,7 +203,7 @@ pub enum Command {
     /// Lists positions with their worth at the newest marks.
     #[command(after_help = "Examples:\n  spark positions\n  spark positions --json")]
     Positions,
-    /// Stops every new order, or lets them pass again. Needs only the broker.
+    /// Stops every new order, or lets them pass again.
     #[command(
         after_help = "Examples:\n  spark kill on --reason \"prices look wrong\"\n  spark kill on --cancel-open --reason \"exchange is down\"\n  \
         spark kill off --reason \"all well again\""
@@ -181,46 +224,46 @@ pub enum Command {
         after_help = "Examples:\n  spark resume binance --reason \"the difference was a deposit\"\n  spark resume ledger --reason \"restored from the replica\""
     )]
     Resume(ResumeArgs),
-    /// Tells the whole story of one order from the LEDGER, and decides about it again.
+    /// Tells the story of one order, and decides about it again.
     #[command(after_help = "Examples:\n  spark explain <order>\n  spark explain spark-<order> --json\n\
         Exit code 1 when there is no such order, or when its verdict does not follow from the LEDGER.")]
     Explain(OrderArgs),
-    /// Replays the recorded LEDGER under other limits and lists the orders whose answer would differ.
+    /// Which recorded orders other limits would have decided otherwise.
     #[command(
         name = "whatif",
         after_help = "Examples:\n  spark limits show > new.toml && $EDITOR new.toml\n  spark whatif --limits new.toml\n  \
         spark whatif --limits new.toml --from 24h\n  spark whatif --limits new.toml --from 2026-11-20T00:00:00Z --to 2026-11-21T00:00:00Z --json"
     )]
     Whatif(WhatifArgs),
-    /// Six checks of the running system, one text to pass on; the outcome is stored.
+    /// Six checks of the running system, one text to pass on.
     #[command(after_help = "Examples:\n  spark smoke\n  spark smoke --json\n  spark smoke --no-store --data /var/lib/spark\n\
         It passes with five good checks of six. Exit codes: 0 passed, 1 failed, 69 no gateway.")]
     Smoke(SmokeArgs),
-    /// Stops one process in order, kills it when it hangs, and starts it again.
+    /// Stops one process in order and starts it again.
     #[command(after_help = "Examples:\n  spark restart feed --reason \"no prices for a minute\"\n  \
         spark restart nats-server --reason \"new configuration\" --json\n\
         Exit code 1 when it is refused, or when the process does not come back.")]
     Restart(RestartArgs),
-    /// Writes a ZIP of everything that shows what happened, with the hash of each part; or checks such a file.
+    /// Writes or checks a ZIP of everything that shows what happened.
     #[command(after_help = "Examples:\n  spark evidence\n  spark evidence --window 7d --out incident.zip\n  \
         spark evidence verify incident.zip\nExit codes of verify: 0 as written, 1 changed, 2 cannot be opened.")]
     Evidence(EvidenceArgs),
-    /// Proposes thresholds from what was observed, and says how many alerts they would have raised.
+    /// Proposes thresholds from what was observed.
     #[command(after_help = "Examples:\n  spark tune\n  spark tune --days 14 --per-exchange --out tuned\n  \
         spark tune --days 14 --per-exchange --confirm --prometheus http://127.0.0.1:9090\nWithout --confirm nothing changes but the two files.")]
     Tune(TuneArgs),
-    /// Prints the runbook that follows from the dashboards: panel, query, SLO, checks, actions.
+    /// Prints the runbook that follows from the dashboards.
     #[command(after_help = "Examples:\n  spark runbook\n  spark runbook --out RUNBOOK.md\n  \
         spark runbook --dashboard my-dashboard.json --check")]
     Runbook(RunbookArgs),
-    /// The last 24 hours (or another window) as Markdown and as one HTML file: figures, uptime, breaches, verdict.
+    /// Writes the last 24 hours as Markdown and HTML, with a verdict.
     #[command(after_help = "Examples:\n  spark report\n  spark report --window 24h --out /srv/reports\n  \
         spark report --window 7d --html-only\n  spark report --json\nExit code 1 when the verdict is RED.")]
     Report(report::ReportArgs),
-    /// Health over a longer time.
-    #[command(subcommand)]
+    /// Writes the last seven days: verdicts, trends, error budget.
+    #[command(subcommand, after_help = "Example: spark health weekly --out /srv/reports")]
     Health(report::HealthCommand),
-    /// The guardrail's rules: check them, test them, try them on what was recorded.
+    /// The guardrail's rules: lint, test, replay what was recorded.
     #[command(
         subcommand,
         after_help = "Examples:\n  spark rules lint my-rules.toml\n  spark rules test processors/guardrail/rules.test.toml\n  \
@@ -234,7 +277,7 @@ pub enum Command {
         spark silence ls\n  spark silence expire 4f1c2d3e"
     )]
     Silence(SilenceCommand),
-    /// Notifications: who was told what and whether it arrived; send a test.
+    /// Notifications: what was sent and whether it arrived; send a test.
     #[command(
         subcommand,
         after_help = "Examples:\n  spark notify ls\n  spark notify test pager\nExit code 1 when the test did not arrive."
@@ -245,26 +288,37 @@ pub enum Command {
         after_help = "Examples:\n  spark breaker binance open --reason \"maintenance announced\"\n  spark breaker binance auto --reason \"maintenance over\""
     )]
     Breaker(BreakerArgs),
-    /// Writes keys and the broker's configuration for processes that run elsewhere (containers, other machines).
+    /// Writes keys and the broker's configuration for other machines.
     #[command(
         after_help = "Examples:\n  spark setup --dir deploy\n  spark setup --dir deploy --listen 10.0.0.5:4222 --store /var/lib/nats\n  spark setup --dir deploy --cluster nats-1,nats-2,nats-3"
     )]
     Setup(SetupArgs),
-    /// Compares the broker's streams with what Spark declares; creates and updates them with --apply.
+    /// Compares the broker's streams with what Spark declares, or makes them so.
     #[command(after_help = "Examples:\n  spark topology\n  spark topology --apply --replicas 3\nExit code 1 when they differ.")]
     Topology(TopologyArgs),
+    /// Tokens for the gateway: make, list, revoke.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  spark token create ayse --role operator --for 30d\n  spark token ls\n  spark token revoke 3fa2c1d0"
+    )]
+    Token(TokenCommand),
+    /// Watches rates, lag, windows, alerts, processes, orders, live.
+    #[command(after_help = look::TOP_HELP)]
+    Top(TopArgs),
+    /// Prints the completions for a shell.
+    #[command(after_help = setup::COMPLETIONS_HELP)]
+    Completions(setup::CompletionsArgs),
+    /// Prints this manual, the help of a command, or of a topic.
+    #[command(after_help = setup::HELP_HELP)]
+    Help(setup::HelpArgs),
     /// Runs nats-server as a child and stops it when its own stdin closes.
     #[command(hide = true)]
     Broker(BrokerArgs),
 }
 
-const PROCESS_HELP: &str = "Environment: NATS_URL, SPARK_NKEY_SEED_FILE or NATS_CREDS, SPARK_CONFIG, SPARK_DATA, \
-SPARK_METRICS_ADDR, SPARK_LOG or RUST_LOG (e.g. info,spark_feed=debug), SPARK_LOG_FORMAT=json, SPARK_<SECTION>__<KEY>.\n\
-Without `spark up` above it, a process that is asked to restart (control.restart.<name>) stops in order with exit code 85.";
-
 const STRATEGY_HELP: &str = "Examples:\n  spark strategy create cross-1 --kind sma_cross --param fast=10 --param slow=30 --symbol BTCUSDT --timeframe 1m --cash 1000 --reason \"first try\"\n  \
 spark strategy promote cross-1 --reason \"the backtest is good\"\n  spark strategy start sma-cross --reason \"maintenance is over\" --symbols binance.BTCUSDT\n  \
-spark strategy stop sma-cross --reason \"it buys too much\"\nWithout a command it runs the process, as `spark --help` says of the others.";
+spark strategy stop sma-cross --reason \"it buys too much\"\n  spark strategy ls\n  spark strategy                     # run the process";
 
 /// `spark up`.
 #[derive(Clone, Debug, Args)]
@@ -326,13 +380,16 @@ pub enum StreamName {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ParkedCommand {
     /// One line a parked message.
+    #[command(after_help = "Examples:\n  spark parked ls\n  spark parked ls --json")]
     Ls,
     /// One parked message with its headers and bytes.
+    #[command(after_help = "Examples:\n  spark parked show 17\n  spark parked show 17 --json")]
     Show {
         /// Its sequence in PARKED, as `ls` shows it.
         id: u64,
     },
     /// Publishes the original again on its subject, with the header Spark-Replay-Of, and takes it off the list.
+    #[command(after_help = "Examples:\n  spark parked replay 17\n  spark parked replay --all")]
     Replay {
         /// Its sequence in PARKED.
         #[arg(required_unless_present = "all")]
@@ -352,138 +409,18 @@ pub struct SchemaArgs {
     /// JSON Schema of every kind.
     #[arg(long)]
     pub json_schema: bool,
+    /// The reference of subjects and messages for people, as Markdown.
+    #[arg(long, conflicts_with_all = ["asyncapi", "json_schema"])]
+    pub markdown: bool,
+    /// The HTTP API as an OpenAPI 3.1 document.
+    #[arg(long, conflicts_with_all = ["asyncapi", "json_schema", "markdown"])]
+    pub openapi: bool,
+    /// The reference of the HTTP API for people, as Markdown.
+    #[arg(long, conflicts_with_all = ["asyncapi", "json_schema", "markdown", "openapi"])]
+    pub api_markdown: bool,
     /// Write files into this folder instead of stdout.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-}
-
-/// `spark config`.
-#[derive(Clone, Debug, Args)]
-pub struct ConfigArgs {
-    /// Only say whether it is right.
-    #[arg(long)]
-    pub check: bool,
-}
-
-/// `spark sim …`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum SimCommand {
-    /// Faults: add, list, remove.
-    #[command(
-        subcommand,
-        after_help = "Examples:\n  \
-        spark sim fault add delay exchange=binance ms=4000 for_ms=60000\n  \
-        spark sim fault add freeze exchange=btcturk\n  \
-        spark sim fault add garbage exchange=binance variant=bad_json n=5\n  \
-        spark sim fault add revoke_key exchange=binance\n  \
-        spark sim fault ls\n  spark sim fault rm 3\n  spark sim fault clear"
-    )]
-    Fault(FaultCommand),
-}
-
-/// `spark sim fault …`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum FaultCommand {
-    /// Adds a fault.
-    Add(FaultArgs),
-    /// Lists the faults in force.
-    Ls,
-    /// Removes one.
-    Rm {
-        /// Its id, as `ls` shows it.
-        id: String,
-    },
-    /// Removes all.
-    Clear,
-}
-
-/// `spark sim fault add`.
-#[derive(Clone, Debug, Args)]
-pub struct FaultArgs {
-    /// delay, status, drop, cut, freeze, skip, garbage, clock_skew or revoke_key.
-    pub kind: String,
-    /// exchange= (always); ms= code= body= retry_after= variant= place= key= (what); path= stream= symbol= (where); for_ms= n=
-    /// probability= (how long, how often). The simulator says what fits together.
-    #[arg(value_name = "KEY=VALUE")]
-    pub parameters: Vec<String>,
-}
-
-/// `spark setup`.
-#[derive(Clone, Debug, Args)]
-pub struct SetupArgs {
-    /// Folder for `keys/` and `nats-server.conf`. Keys that are there stay.
-    #[arg(long, value_name = "DIR")]
-    pub dir: PathBuf,
-    /// Where the broker listens.
-    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:4222")]
-    pub listen: String,
-    /// Where the broker's monitoring listens.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8222")]
-    pub monitor: String,
-    /// The broker's store, as the broker sees it.
-    #[arg(long, value_name = "DIR", default_value = "/data/nats")]
-    pub store: PathBuf,
-    /// A cluster: writes `<NAME>.conf` for each node instead, all with the same users. The others reach a node at NAME:6222.
-    #[arg(long, value_name = "NAME[=HOST:PORT],…", value_delimiter = ',', value_parser = spark_nats::server::Node::parse)]
-    pub cluster: Vec<spark_nats::server::Node>,
-    /// Where a node listens for the others.
-    #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:6222", requires = "cluster")]
-    pub cluster_listen: String,
-}
-
-/// `spark topology`.
-#[derive(Clone, Debug, Args)]
-pub struct TopologyArgs {
-    /// Create what is missing and update what differs.
-    #[arg(long)]
-    pub apply: bool,
-    /// Copies of each message in a cluster; without it the ones of `[nats] replicas`, which is 1 unless set.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=5))]
-    pub replicas: Option<u8>,
-}
-
-/// `spark audit …`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Checks every entry of the audit database, and every message of the LEDGER against it.
-    Verify(AuditVerifyArgs),
-    /// Lists the record: the newest entries, or from a place on.
-    List(AuditListArgs),
-    /// Accepts the damage that was found: the LEDGER as it is now begins a new era, and trading may resume.
-    Accept(AuditAcceptArgs),
-}
-
-/// `spark audit verify`.
-#[derive(Clone, Debug, Args)]
-pub struct AuditVerifyArgs {
-    /// Only the audit database; no broker is needed.
-    #[arg(long)]
-    pub offline: bool,
-}
-
-/// `spark audit list`.
-#[derive(Clone, Debug, Args)]
-pub struct AuditListArgs {
-    /// How many entries at most, up to 1000.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub limit: usize,
-    /// Only this action (order.intent), or everything below it (order).
-    #[arg(long, value_name = "ACTION")]
-    pub action: Option<String>,
-    /// Begin at this LEDGER sequence or time (2026-11-21T09:30:00Z), oldest first.
-    #[arg(long, value_name = "SEQUENCE|TIME")]
-    pub from: Option<String>,
-}
-
-/// `spark audit accept`.
-#[derive(Clone, Debug, Args)]
-pub struct AuditAcceptArgs {
-    /// Why; it becomes part of the chain.
-    #[arg(long, value_name = "TEXT")]
-    pub reason: String,
-    /// Do not lift the halt; no broker is needed.
-    #[arg(long)]
-    pub keep_halted: bool,
 }
 
 /// `spark restart`.
@@ -518,36 +455,4 @@ pub enum Mode {
     Closed,
     /// The breaker decides.
     Auto,
-}
-
-/// `spark broker`.
-#[derive(Clone, Debug, Args)]
-pub struct BrokerArgs {
-    /// The nats-server binary.
-    #[arg(long)]
-    pub binary: PathBuf,
-    /// Its folder: configuration, store, log.
-    #[arg(long)]
-    pub dir: PathBuf,
-    /// Client port.
-    #[arg(long)]
-    pub port: u16,
-    /// Monitoring port.
-    #[arg(long)]
-    pub monitor_port: u16,
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent_and_every_command_has_help() {
-        Cli::command().debug_assert();
-        for command in Cli::command().get_subcommands() {
-            assert!(command.get_about().is_some(), "{}", command.get_name());
-        }
-    }
 }

@@ -6,6 +6,7 @@
 pub mod args;
 pub mod broker;
 pub mod config;
+pub mod contexts;
 pub mod exit;
 pub mod ops;
 pub mod output;
@@ -15,7 +16,7 @@ pub mod up;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use args::backtests::BacktestArgs;
 use args::signals::RolloutArgs;
@@ -28,7 +29,7 @@ use process::Process;
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match args::manual::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Nobody to tell when the terminal is gone.
@@ -104,6 +105,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Breaker(arguments) => ops::breaker::run(&arguments, global),
         Command::Setup(arguments) => ops::setup::run(&arguments),
         Command::Topology(arguments) => ops::topology::run(&arguments, global),
+        Command::Token(command) => ops::token::run(&command, global),
+        Command::Top(arguments) => ops::top::run(&arguments, global),
+        Command::Completions(arguments) => ops::manual::completions(&arguments),
+        Command::Help(arguments) => ops::manual::help(&arguments),
         Command::Broker(arguments) => broker::run(arguments),
     }
 }

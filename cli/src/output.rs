@@ -43,7 +43,8 @@ impl Style {
 }
 
 /// Whether colours are wanted on a stream: it is a terminal, and neither `--no-color` nor `NO_COLOR` is set.
-fn coloured(terminal: bool) -> bool {
+#[must_use]
+pub fn coloured(terminal: bool) -> bool {
     let refused = COLOURS_OFF.load(Ordering::Relaxed) || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     terminal && !refused
 }

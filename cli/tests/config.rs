@@ -77,3 +77,65 @@ fn what_is_printed_can_be_read_again() {
     let again = run(folder.path(), &["config", "--config", "again.toml"]);
     assert_eq!(text(&again.stdout), text(&printed.stdout), "{}", text(&again.stderr));
 }
+
+fn said(folder: &std::path::Path, arguments: &[&str], code: i32) -> String {
+    let output = run(folder, arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[test]
+fn a_file_that_init_writes_lints_clean_and_is_the_defaults_and_is_never_replaced_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = said(folder.path(), &["config"], 0);
+    assert_eq!(said(folder.path(), &["config", "init"], 0).trim(), "spark.toml");
+    assert!(said(folder.path(), &["config", "lint"], 0).contains("spark.toml: the configuration is right"));
+    assert_eq!(said(folder.path(), &["config", "echo"], 0), before);
+    assert!(said(folder.path(), &["config", "diff"], 0).contains("nothing differs from the defaults"));
+    let file = folder.path().join("spark.toml");
+    std::fs::write(&file, "[gateway]\nrate_burst = 7\n").unwrap();
+    let again = run(folder.path(), &["config", "init"]);
+    assert_eq!(again.status.code(), Some(64));
+    assert!(text(&again.stderr).contains("--force"), "{}", text(&again.stderr));
+    assert!(std::fs::read_to_string(&file).unwrap().contains("rate_burst = 7"));
+    said(folder.path(), &["config", "init", "--force"], 0);
+    assert!(std::fs::read_to_string(&file).unwrap().contains("#rate_burst = 20"));
+    assert_eq!(said(folder.path(), &["config", "init", "--out", "-"], 0), std::fs::read_to_string(&file).unwrap());
+}
+
+#[test]
+fn echo_names_where_a_value_comes_from_and_diff_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("spark.toml"), "[gateway]\nrate_burst = 7\n").unwrap();
+    std::fs::write(folder.path().join("other.toml"), "[gateway]\nrate_burst = 8\n").unwrap();
+    let on = |arguments: &[&str]| {
+        let output = spark(folder.path()).args(arguments).env("SPARK_GATEWAY__RATE_PER_SECOND", "30").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let echo = on(&["config", "echo"]);
+    assert!(echo.contains("rate_burst = 7  # spark.toml:2"), "{echo}");
+    assert!(echo.contains("rate_per_second = 30  # environment SPARK_GATEWAY__RATE_PER_SECOND"), "{echo}");
+    assert_eq!(echo.matches('#').count(), 2, "{echo}");
+    let document: serde_json::Value = serde_json::from_str(&on(&["config", "echo", "--json"])).unwrap();
+    assert_eq!(document["values"]["gateway"]["rate_burst"], 7);
+    assert_eq!(document["sources"]["gateway.rate_burst"], "spark.toml:2");
+    let diff: serde_json::Value = serde_json::from_str(&on(&["config", "diff", "--json"])).unwrap();
+    let keys: Vec<_> = diff.as_array().unwrap().iter().map(|row| row["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["gateway.rate_burst", "gateway.rate_per_second"]);
+    assert!((&diff[0]["value"], &diff[0]["other"]) == (&7.into(), &20.into()), "{diff}");
+    let diff = on(&["config", "diff", "other.toml"]);
+    assert!(diff.contains("gateway.rate_burst\n  - 8\n  + 7  # spark.toml:2"), "{diff}");
+}
+
+#[test]
+fn lint_tells_programs_each_mistake_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("spark.toml"), "[gateway]\nrate_bust = 7\n[fede]\n").unwrap();
+    let document: serde_json::Value = serde_json::from_str(&said(folder.path(), &["config", "lint", "--json"], 64)).unwrap();
+    assert_eq!(document["ok"], false);
+    let problems = document["problems"].as_array().unwrap();
+    let bust = problems.iter().find(|problem| problem["key"] == "gateway.rate_bust").unwrap_or_else(|| panic!("{document}"));
+    assert!(bust["line"] == 2 && bust["what"].as_str().unwrap().contains("rate_burst"), "{bust}");
+    assert_eq!(problems.len(), 2, "{document}");
+}

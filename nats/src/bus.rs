@@ -9,6 +9,7 @@ use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
 use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind};
 use async_nats::{Event, HeaderMap, ServerError, jetstream};
 use bytes::Bytes;
+use secrecy::{ExposeSecret as _, SecretString};
 use spark_bus_schema::{Kind, Message, encode, header};
 use tokio::sync::watch;
 
@@ -40,6 +41,26 @@ pub enum Credentials {
     NkeySeedFile(PathBuf),
     /// `.creds` file (JWT and seed).
     CredsFile(PathBuf),
+    /// Name and password, for a broker that knows them.
+    UserAndPassword {
+        /// The name.
+        user: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// One token for everybody.
+    Token(SecretString),
+}
+
+/// How the connection to the broker is kept private, where its address does not say enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate authorities that are believed besides the public ones, PEM.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key of this side, PEM.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Encrypted from the first byte, without the broker's greeting before.
+    pub first: bool,
 }
 
 /// Where and as whom to connect.
@@ -51,6 +72,21 @@ pub struct ConnectOptions {
     pub name: String,
     /// Credentials.
     pub credentials: Credentials,
+}
+
+/// Files are looked at here: the client would find out only at each connect, and try for ever.
+fn with_tls(mut nats: async_nats::ConnectOptions, tls: &Tls) -> Result<async_nats::ConnectOptions, Error> {
+    let certificate = tls.certificate.as_ref().map(|(certificate, key)| [certificate, key]);
+    for path in tls.ca.iter().chain(certificate.into_iter().flatten()) {
+        std::fs::metadata(path).map_err(|source| Error::Credentials { path: path.clone(), reason: source.to_string() })?;
+    }
+    if let Some(ca) = &tls.ca {
+        nats = nats.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    if let Some((certificate, key)) = &tls.certificate {
+        nats = nats.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
+    }
+    Ok(if tls.first { nats.tls_first() } else { nats })
 }
 
 /// Extra headers of a message.
@@ -110,6 +146,14 @@ impl Bus {
     /// # Errors
     /// The URL cannot be parsed or the credentials cannot be read.
     pub async fn connect(options: ConnectOptions) -> Result<Self, Error> {
+        Self::connect_with(options, &Tls::default()).await
+    }
+
+    /// As [`Bus::connect`], with TLS beyond what the address asks for.
+    ///
+    /// # Errors
+    /// As [`Bus::connect`], or a certificate cannot be read.
+    pub async fn connect_with(options: ConnectOptions, tls: &Tls) -> Result<Self, Error> {
         let (sender, connected) = watch::channel(false);
         let denied = Arc::new(Mutex::new(BTreeSet::new()));
         let seen = Arc::clone(&denied);
@@ -144,7 +188,12 @@ impl Bus {
                 .credentials_file(path)
                 .await
                 .map_err(|source| Error::Credentials { path: path.clone(), reason: source.to_string() })?,
+            Credentials::UserAndPassword { user, password } => {
+                nats.user_and_password(user.clone(), password.expose_secret().to_owned())
+            }
+            Credentials::Token(token) => nats.token(token.expose_secret().to_owned()),
         };
+        let nats = with_tls(nats, tls)?;
         let servers: Vec<async_nats::ServerAddr> =
             options.url.split(',').map(|url| url.trim().parse()).collect::<Result<_, _>>().map_err(|error: std::io::Error| {
                 Error::Connect { url: options.url.clone(), reason: format!("{error}; write it like nats://127.0.0.1:4222") }

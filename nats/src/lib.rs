@@ -30,7 +30,7 @@ pub mod topology;
 pub mod watch;
 pub mod writer;
 
-pub use bus::{Bus, ConnectOptions, Credentials, Meta, PublishError, text};
+pub use bus::{Bus, ConnectOptions, Credentials, Meta, PublishError, Tls, text};
 pub use decider::run_decider;
 pub use delivery::{Cursor, Delivery};
 pub use error::Error;

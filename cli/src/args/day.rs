@@ -33,7 +33,10 @@ pub struct EvidenceArgs {
 /// `spark evidence …`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum EvidenceCommand {
-    /// Compares every entry of a file with its manifest. Exit codes: 0 as written, 1 changed, 2 cannot be opened.
+    /// Compares every entry of a file with its manifest.
+    #[command(
+        after_help = "Example: spark evidence verify incident.zip\nExit codes: 0 as written, 1 changed, 2 cannot be opened."
+    )]
     Verify {
         /// The file.
         file: PathBuf,

@@ -10,9 +10,16 @@ pub const ROLLOUT_HELP: &str = "Examples:\n  spark rollout status\n  spark rollo
     spark rollout abort --reason \"not today\" --confirm\n  spark rollout history --json\n  \
     spark rollout                      # run the process";
 
-/// Examples of the commands that change something.
-const TELL_HELP: &str = "Without --confirm nothing is changed: it says what would happen and exits with 1.\n\n\
-    Example: spark rollout start --reason \"new weights\" --model ml-fusion-1.2 --confirm";
+/// Of a command that changes something, with an example.
+macro_rules! tell_help {
+    ($example:literal) => {
+        concat!(
+            "Without --confirm nothing is changed: it says what would happen and exits with 1.\n\nExample: spark rollout ",
+            $example,
+            " --confirm"
+        )
+    };
+}
 
 /// Example of `spark demo`.
 pub const DEMO_HELP: &str = "Example: spark demo rollout";
@@ -39,19 +46,19 @@ pub enum RolloutCommand {
     #[command(after_help = "Examples:\n  spark rollout history\n  spark rollout history --limit 5 --all")]
     History(RolloutHistoryArgs),
     /// Begins with the preview of the model in force.
-    #[command(after_help = TELL_HELP)]
+    #[command(after_help = tell_help!("start --reason \"new weights\" --model ml-fusion-1.2"))]
     Start(RolloutTellArgs),
     /// Goes to the next stage now, whatever the gates' time.
-    #[command(after_help = TELL_HELP)]
+    #[command(after_help = tell_help!("promote --reason \"enough seen\""))]
     Promote(RolloutTellArgs),
     /// Holds the stage; a red gate takes it back all the same.
-    #[command(after_help = TELL_HELP)]
+    #[command(after_help = tell_help!("pause --reason \"a busy night\""))]
     Pause(RolloutTellArgs),
     /// Goes on: after a pause, or at the stage that a rollback went back to.
-    #[command(after_help = TELL_HELP)]
+    #[command(after_help = tell_help!("resume --reason \"looked at it\""))]
     Resume(RolloutTellArgs),
     /// Takes the model off.
-    #[command(after_help = TELL_HELP)]
+    #[command(after_help = tell_help!("abort --reason \"not today\""))]
     Abort(RolloutTellArgs),
 }
 

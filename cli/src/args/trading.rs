@@ -10,12 +10,24 @@ use super::ProcessArgs;
 #[derive(Clone, Debug, Subcommand)]
 pub enum OrderCommand {
     /// Buys.
+    #[command(
+        after_help = "Examples:\n  spark order buy BTCUSDT 0.01\n  spark order buy BTCUSDT 0.01 --limit 58000 --tif gtc --reason \"a dip\"\n  \
+        spark order buy BTCTRY 0.001 --exchange btcturk --key my-order-17 --json\nExit code 1 when risk refuses it."
+    )]
     Buy(PlaceArgs),
     /// Sells.
+    #[command(
+        after_help = "Examples:\n  spark order sell BTCUSDT 0.01\n  spark order sell ETHUSDT 0.5 --limit 3100 --tif gtc --reason \"take profit\"\n\
+        Exit code 1 when risk refuses it."
+    )]
     Sell(PlaceArgs),
     /// Shows one order: what was asked, what risk said, where it stands.
+    #[command(
+        after_help = "Examples:\n  spark order show <order>\n  spark order show spark-<order> --json\nExit code 1 when there is no such order."
+    )]
     Show(OrderArgs),
     /// Takes an order back.
+    #[command(after_help = "Example: spark order cancel <order> --reason \"changed my mind\"")]
     Cancel(CancelArgs),
 }
 
@@ -132,8 +144,11 @@ pub enum OnOff {
 #[derive(Clone, Debug, Subcommand)]
 pub enum LimitsCommand {
     /// The limits in force, as a file that `set` takes.
+    #[command(after_help = "Examples:\n  spark limits show > limits.toml\n  spark limits show --json")]
     Show,
     /// Replaces all of them. Without --confirm only shows what would change.
+    #[command(after_help = "Examples:\n  spark limits set limits.toml --reason \"smaller overnight\"\n  \
+        spark limits set limits.toml --reason \"smaller overnight\" --confirm\nExit code 1 without --confirm.")]
     Set(LimitsSetArgs),
 }
 
@@ -181,8 +196,11 @@ pub enum StrategyCommand {
     #[command(after_help = PROMOTE_HELP)]
     Promote(StrategyPromoteArgs),
     /// Lets a strategy trade; a registered one that was backtested or stopped trades on paper.
+    #[command(after_help = "Examples:\n  spark strategy start cross-1 --reason \"maintenance is over\"\n  \
+        spark strategy start sma-cross --reason \"one symbol only\" --symbols binance.BTCUSDT")]
     Start(StrategyTellArgs),
     /// Refuses every new order of a strategy; a registered one is `stopped`.
+    #[command(after_help = "Example: spark strategy stop sma-cross --reason \"it buys too much\"")]
     Stop(StrategyTellArgs),
 }
 

@@ -4,6 +4,7 @@ mod problem;
 mod secrets;
 mod section;
 mod sources;
+pub mod template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -177,7 +178,7 @@ impl Config {
     /// # Errors
     /// Exit 64 with every problem found, one a line.
     pub fn load(file: Option<&Path>) -> Result<Self, Failure> {
-        Self::from_parts(file, utf8_environment()).map_err(|problems| report(&problems))
+        Self::from_parts(file, environment()).map_err(|problems| report(&problems))
     }
 
     /// As [`Config::load`], with the environment as a parameter.
@@ -189,6 +190,12 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Problem>> {
         let sources = Sources::read(file, environment).map_err(|problem| vec![problem])?;
+        let (config, problems) = Self::checked(sources);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// Everything that was given, and what is wrong with it: what is wrong has its default.
+    fn checked(sources: Sources) -> (Self, Vec<Problem>) {
         let mut check = Check { sources: &sources, problems: Vec::new() };
         check.sections();
         let instruments = check.instruments();
@@ -215,7 +222,7 @@ impl Config {
             given: sources.values().clone(),
         };
         check.rules(&config.guardrail);
-        if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
+        (config, check.problems)
     }
 
     /// Whether somebody wrote this key, rather than leaving it to its default.
@@ -231,9 +238,18 @@ impl Config {
     /// What is in effect, defaults included, secrets left out.
     #[must_use]
     pub fn effective(&self) -> serde_json::Value {
+        let shown = self.sections().into_iter().map(|(name, section)| {
+            let section = without_secrets(&name, section);
+            (name, section)
+        });
+        serde_json::Value::Object(shown.collect())
+    }
+
+    /// Every section, with null for what is not set.
+    fn sections(&self) -> serde_json::Map<String, serde_json::Value> {
         let mut document = serde_json::Map::new();
         let mut add = |name: &str, section: Result<serde_json::Value, serde_json::Error>| {
-            document.insert(name.to_owned(), without_secrets(name, section.unwrap_or_default()));
+            document.insert(name.to_owned(), section.unwrap_or_default());
         };
         add("feed", serde_json::to_value(&self.feed));
         add("portfolio", serde_json::to_value(&self.portfolio));
@@ -254,7 +270,7 @@ impl Config {
         add("nats", serde_json::to_value(&self.nats));
         add("supervisor", serde_json::to_value(&self.supervisor));
         document.retain(|_, section| !section.is_null());
-        serde_json::Value::Object(document)
+        document
     }
 }
 
@@ -280,7 +296,7 @@ fn without_secrets(key: &str, value: serde_json::Value) -> serde_json::Value {
 }
 
 /// Variables that are not UTF-8 cannot be ours: their names would not match, and paths have flags.
-fn utf8_environment() -> impl Iterator<Item = (String, String)> {
+pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 

@@ -38,7 +38,7 @@ impl Sources {
             Some(path) => Some(path.to_owned()),
             None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
         };
-        let mut sources = Self { file: None, environment: BTreeMap::new(), values: Dict::new() };
+        let mut sources = Self::none();
         if let Some(path) = path {
             sources.add_file(path)?;
         }
@@ -50,6 +50,12 @@ impl Sources {
             }
         }
         Ok(sources)
+    }
+
+    /// Nothing given at all.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { file: None, environment: BTreeMap::new(), values: Dict::new() }
     }
 
     fn add_file(&mut self, path: PathBuf) -> Result<(), Problem> {

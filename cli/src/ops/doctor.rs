@@ -208,14 +208,20 @@ fn ports(findings: &mut Findings, running: Option<&RunFile>) {
 }
 
 async fn broker(findings: &mut Findings, global: &Global, config: &Config, running: Option<&RunFile>) {
-    let url = system::broker_url(global, config);
-    let asked_for = global.url.is_some() || config.nats.url.is_some();
+    let (url, origin) = match system::endpoint("operator", global, config) {
+        Ok(endpoint) => (system::shown(&endpoint.url), endpoint.origin),
+        Err(failure) => {
+            return findings.bad("broker", Verdict::Fail, failure.message, "correct it, or name a broker with --url");
+        }
+    };
+    let chosen = origin.starts_with("NATS context");
+    let asked_for = global.url.is_some() || config.nats.url.is_some() || chosen;
     if running.is_none() && !asked_for {
         findings.bad(
             "broker",
             Verdict::Warn,
             "nothing runs on this data folder",
-            "start it with `spark up`, or name a broker with --url",
+            "start it with `spark up`, or name a broker with --url or --context",
         );
         return;
     }
@@ -232,7 +238,7 @@ async fn broker(findings: &mut Findings, global: &Global, config: &Config, runni
     };
     let version = bus.server_version().unwrap_or_default();
     let trip = bus.ping().await.unwrap_or(Duration::ZERO);
-    let told = format!("{url}, nats-server {version}, round trip {:.1} ms", trip.as_secs_f64() * 1_000.0);
+    let told = format!("{url} ({origin}), nats-server {version}, round trip {:.1} ms", trip.as_secs_f64() * 1_000.0);
     if version == server::VERSION {
         findings.ok("broker", told);
     } else {

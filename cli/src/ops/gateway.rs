@@ -18,10 +18,14 @@ use crate::up::run_file::RunFile;
 
 /// How long one request may take: longer than the gateway lets an order wait.
 const REQUEST_LIMIT: Duration = Duration::from_secs(12);
+/// How long connecting to the live stream may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// A live stream that says nothing at all for so long is dead: processes are told once a second.
+const STREAM_SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Where the gateway is, when it is not the one that `spark up` runs here.
 const ADDRESS_VARIABLE: &str = "SPARK_GATEWAY_URL";
 /// The operator's token; it wins over files.
-const TOKEN_VARIABLE: &str = "SPARK_OPERATOR_TOKEN";
+const TOKEN_VARIABLE: &str = "SPARK_TOKEN";
 
 /// The gateway.
 pub struct Gateway {
@@ -29,6 +33,8 @@ pub struct Gateway {
     base: String,
     token: Option<SecretString>,
     token_file: String,
+    /// The token is the one that lies in the data folder, not one that somebody named.
+    token_is_found: bool,
 }
 
 /// An answer that is not a refusal.
@@ -99,16 +105,21 @@ impl Gateway {
     pub fn find(global: &Global, config: &Config) -> Result<Self, Failure> {
         let named = std::env::var(ADDRESS_VARIABLE).ok().filter(|text| !text.is_empty());
         let running = || RunFile::read(&global.data).map(|run| run.address);
-        let base = named.or_else(running).unwrap_or_else(|| format!("http://{}", config.gateway.listen));
-        let kept = global.data.join("keys").join("operator.token");
-        let file = config.gateway.operator_token_file.clone().unwrap_or(kept);
-        let token = std::env::var(TOKEN_VARIABLE).ok().or_else(|| std::fs::read_to_string(&file).ok());
+        let base = named.or_else(running).unwrap_or_else(|| {
+            format!("{}://{}", if config.gateway.is_secure() { "https" } else { "http" }, config.gateway.listen)
+        });
+        let kept = global.data.join("keys").join("admin.token");
+        let file = config.gateway.admin_token_file.clone().unwrap_or(kept);
+        let given = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.trim().is_empty());
+        let token_is_found = given.is_none();
+        let token = given.or_else(|| std::fs::read_to_string(&file).ok());
         let token = token.map(|text| SecretString::from(text.trim().to_owned()));
         Ok(Self {
             client: system::http()?,
             base: base.trim_end_matches('/').to_owned(),
             token,
             token_file: file.display().to_string(),
+            token_is_found,
         })
     }
 
@@ -118,13 +129,47 @@ impl Gateway {
         &self.base
     }
 
-    /// Reads.
+    /// Reads, with a token when there is one: reading may need a viewer's.
     ///
     /// # Errors
     /// See [`Gateway::send`].
     pub async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Answer, Failure> {
-        let request = self.client.request(Method::GET, format!("{}{path}", self.base)).query(query);
-        self.send(request).await
+        let request = || self.client.request(Method::GET, format!("{}{path}", self.base)).query(query);
+        let (status, text) = self.ask(self.authorised(request())).await?;
+        // What lies in the data folder may be of another system; where reading is open nobody needs it.
+        if status == StatusCode::UNAUTHORIZED && self.token_is_found && self.token.is_some() {
+            let (status, text) = self.ask(request()).await?;
+            return self.judged(status, text);
+        }
+        self.judged(status, text)
+    }
+
+    /// Reads without an end: the live stream.
+    ///
+    /// # Errors
+    /// As [`Gateway::get`].
+    pub async fn stream(&self, path: &str, last_event_id: Option<&str>) -> Result<reqwest::Response, Failure> {
+        let client = system::trusting(reqwest::Client::builder())?;
+        let client = client.connect_timeout(CONNECT_LIMIT).read_timeout(STREAM_SILENCE_MAX).no_proxy().build();
+        let client = client.map_err(|error| Failure::internal(format!("make an HTTP client: {error}")))?;
+        let mut request = self.authorised(client.get(format!("{}{path}", self.base)).header("accept", "text/event-stream"));
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let answer = request.send().await.map_err(|error| self.away(error))?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| self.away(error))?;
+        Err(self.judged(status, text).err().unwrap_or_else(|| Failure::internal("an answer without a stream")))
+    }
+
+    fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        }
     }
 
     /// Commands, with the operator's token.
@@ -134,7 +179,8 @@ impl Gateway {
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Result<Answer, Failure> {
         let token = self.token.as_ref().ok_or_else(|| {
             Failure::usage(format!(
-                "no operator token: {TOKEN_VARIABLE} is not set and {} cannot be read; `spark up` makes one, --data names its folder",
+                "no token: {TOKEN_VARIABLE} is not set and {} cannot be read; `spark up` makes one, --data names its folder, \
+                 `spark token create NAME --role operator` makes another",
                 self.token_file
             ))
         })?;
@@ -149,16 +195,26 @@ impl Gateway {
     /// Exit 69: no answer, or the gateway says 5xx or 429. Exit 1: what was asked for is not there, or is in conflict with
     /// what is. Exit 64: everything else that it refuses.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, Failure> {
-        let away = |error: reqwest::Error| {
-            Failure::unavailable(format!(
-                "no gateway answers at {}: {}; start it with `spark up`, or name it with --data DIR or {ADDRESS_VARIABLE}",
-                self.base,
-                error.without_url()
-            ))
-        };
-        let answer = request.timeout(REQUEST_LIMIT).send().await.map_err(away)?;
+        let (status, text) = self.ask(request).await?;
+        self.judged(status, text)
+    }
+
+    fn away(&self, error: reqwest::Error) -> Failure {
+        Failure::unavailable(format!(
+            "no gateway answers at {}: {}; start it with `spark up`, or name it with --data DIR or {ADDRESS_VARIABLE}",
+            self.base,
+            error.without_url()
+        ))
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, String), Failure> {
+        let answer = request.timeout(REQUEST_LIMIT).send().await.map_err(|error| self.away(error))?;
         let status = answer.status();
-        let text = answer.text().await.map_err(away)?;
+        let text = answer.text().await.map_err(|error| self.away(error))?;
+        Ok((status, text))
+    }
+
+    fn judged(&self, status: StatusCode, text: String) -> Result<Answer, Failure> {
         if status.is_success() {
             return Ok(Answer { status, text });
         }
@@ -167,9 +223,25 @@ impl Gateway {
         Err(match status {
             StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => Failure::no(message),
             StatusCode::TOO_MANY_REQUESTS => Failure::temporary(message),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::usage(format!("{message}\n{}", self.token_advice())),
             status if status.is_server_error() => Failure::unavailable(message),
             _ => Failure::usage(message),
         })
+    }
+}
+
+impl Gateway {
+    /// What somebody does whose token is missing, unknown or too small.
+    fn token_advice(&self) -> String {
+        let used = match (&self.token, self.token_is_found) {
+            (None, _) => "no token was sent".to_owned(),
+            (Some(_), true) => format!("the token in {} was sent", self.token_file),
+            (Some(_), false) => format!("the token in {TOKEN_VARIABLE} was sent"),
+        };
+        format!(
+            "{used}; set {TOKEN_VARIABLE} to one with the right role: where the gateway runs, \
+             `spark token create NAME --role viewer|operator|admin` makes it and `spark token ls` lists them"
+        )
     }
 }
 

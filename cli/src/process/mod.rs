@@ -184,6 +184,7 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
             let mut gateway = config.gateway;
             let keys = service.data_dir.with_file_name("keys");
             gateway.tokens_file.get_or_insert_with(|| keys.join(spark_gateway::auth::tokens::FILE));
+            raise_open_files();
             as_task(spark_gateway::run(service, gateway, files)).await
         }
         Process::ExchangeSim => {
@@ -191,6 +192,15 @@ async fn start(process: Process, service: Service, config: Config) -> Result<(),
             service.status.set(ProcessState::Running, None);
             as_task(spark_exchange_sim::run(config.exchange_sim, service.shutdown)).await
         }
+    }
+}
+
+/// As many open files as the system allows: each client is one. Where it allows few, fewer clients get in.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "raise the limit of open files");
     }
 }
 
@@ -249,9 +259,8 @@ fn serve_metrics(process: Process, arguments: &ProcessArgs) -> Result<(), Failur
 
 async fn connect(process: Process, global: &Global, config: &Config) -> Result<Bus, Failure> {
     let name = process.name().to_owned();
-    let url = system::broker_url(global, config);
-    let credentials = system::credentials(process.name(), global, config);
-    Ok(Bus::connect(ConnectOptions { url, name, credentials }).await?)
+    let system::Endpoint { url, credentials, tls, .. } = system::endpoint(process.name(), global, config)?;
+    Ok(Bus::connect_with(ConnectOptions { url, name, credentials }, &tls).await?)
 }
 
 async fn complain_without_broker(bus: Bus, shutdown: CancellationToken) {

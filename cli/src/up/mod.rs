@@ -115,11 +115,13 @@ async fn prepare(
     let tokens = tokens::prepare(&data, config)?;
     // Where money is real, somebody has to want them.
     let strategy = config.strategy.enabled.unwrap_or(!arguments.live);
+    let tls = config.gateway.tls_cert_file.clone().filter(|_| config.gateway.is_secure());
+    let reading_open = config.gateway.reading_is_open();
     let config = config.file.as_deref().map(plan::absolute).transpose();
     let config = config.map_err(|error| Failure::temporary(format!("working folder: {error}")))?;
     let json_logs = global.json || std::env::var("SPARK_LOG_FORMAT").is_ok_and(|format| format == "json");
     let (live, speed) = (arguments.live, arguments.speed.clone());
-    Ok(Plan { executable, data, config, nats_binary, ports, live, strategy, replay, speed, tokens, json_logs })
+    Ok(Plan { executable, data, config, nats_binary, ports, live, strategy, replay, speed, tokens, tls, reading_open, json_logs })
 }
 
 /// From the first process to the last.
@@ -180,7 +182,7 @@ async fn start_and_watch(supervisor: &mut Supervisor, plan: &Plan, config: &Conf
         supervisor.report(&json!({"event": "ready", "address": plan.address(), "seconds": took, "answers": answered}));
         if answered && !json {
             let address = output::paint_err(&plan.address(), Style::Bold);
-            output::note(&format!("{address} answers after {took:.1} s; Ctrl-C stops everything"));
+            output::note(&format!("{address} answers after {took:.1} s; {}; Ctrl-C stops everything", plan.reach()));
         } else if !answered {
             output::note(&format!(
                 "{} does not answer after {took:.0} s; its log is in {}",
@@ -240,7 +242,8 @@ async fn simulator_listens(plan: &Plan) -> Result<(), Failure> {
 }
 
 async fn gateway_answers(address: &str) -> Result<bool, Failure> {
-    let client = system::http()?;
+    // Only whether it answers, and nothing secret is sent: its certificate may be for another name than this address.
+    let client = system::http_that_trusts_anybody()?;
     let url = format!("{address}/health");
     let asked = async {
         while !client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {

@@ -95,6 +95,10 @@ pub struct Plan {
     pub speed: String,
     /// Tokens for the gateway.
     pub tokens: Tokens,
+    /// Certificate of the gateway, when it speaks TLS.
+    pub tls: Option<PathBuf>,
+    /// Whether reading takes no token.
+    pub reading_open: bool,
     /// Logs as JSON.
     pub json_logs: bool,
 }
@@ -115,7 +119,21 @@ impl Plan {
     /// Page and API.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("http://{}", self.gateway())
+        format!("{}://{}", if self.tls.is_some() { "https" } else { "http" }, self.gateway())
+    }
+
+    /// Who reaches the gateway, and what it takes to read.
+    #[must_use]
+    pub fn reach(&self) -> String {
+        let ip = self.ports.gateway.ip();
+        let who = if ip.is_loopback() {
+            "this machine only".to_owned()
+        } else {
+            format!("every machine that reaches {ip}")
+        };
+        let how = if self.tls.is_some() { "TLS" } else { "no TLS" };
+        let reading = if self.reading_open { "reading is open" } else { "reading takes a token" };
+        format!("{who} · {how} · {reading}")
     }
 
     /// The gateway's address as a client on this machine uses it.
@@ -154,6 +172,8 @@ impl Plan {
         let name = process.name();
         let mut environment: Vec<(String, OsString)> = vec![
             ("NATS_URL".into(), self.nats_url().into()),
+            // A context of the person who starts all this is about another broker.
+            ("NATS_CONTEXT".into(), "".into()),
             ("SPARK_DATA".into(), self.data.clone().into()),
             ("SPARK_ENVIRONMENT".into(), if self.live { "live" } else { "demo" }.into()),
         ];
@@ -193,7 +213,10 @@ impl Plan {
             let port = self.ports.metrics.get(process.name())?;
             Some(target(format!("127.0.0.1:{port}"), process.name()))
         });
-        let system = target(self.gateway().to_string(), "spark");
+        let mut system = target(self.gateway().to_string(), "spark");
+        if self.tls.is_some() {
+            system["labels"]["__scheme__"] = "https".into();
+        }
         std::iter::once(system).chain(own).collect()
     }
 }

@@ -245,6 +245,10 @@ fn reporter(plan: &Plan, config: &Config) -> Vec<(String, String)> {
     if !config.is_given(&["reporter", "gateway_token_file"]) {
         settings.push(("SPARK_REPORTER__GATEWAY_TOKEN_FILE".to_owned(), plan.tokens.reporter.display().to_string()));
     }
+    // Of a certificate that signed itself; one by a known authority is trusted anyway.
+    if let Some(certificate) = plan.tls.as_ref().filter(|_| !config.is_given(&["reporter", "gateway_ca_file"])) {
+        settings.push(("SPARK_REPORTER__GATEWAY_CA_FILE".to_owned(), certificate.display().to_string()));
+    }
     settings
 }
 
@@ -280,6 +284,8 @@ pub fn simulator(plan: &Plan) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use std::collections::BTreeMap;
     use std::net::{Ipv4Addr, SocketAddr};
 
@@ -310,6 +316,8 @@ mod tests {
                 admin: Some("/tmp/da ta/keys/admin.token".into()),
                 reporter: "/tmp/da ta/keys/reporter.token".into(),
             },
+            tls: None,
+            reading_open: true,
             json_logs: false,
         }
     }
