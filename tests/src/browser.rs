@@ -117,6 +117,15 @@ impl Browser {
     pub async fn page(&self, look: Look) -> Page {
         Page::open(Arc::clone(&self.link), look).await
     }
+
+    /// Closes every page that is still open, as a step that failed leaves them: they would take the others' time.
+    pub async fn close_all(&self) {
+        let contexts = self.link.command(None, "Target.getBrowserContexts", json!({})).await.unwrap_or_default();
+        for context in contexts["browserContextIds"].as_array().into_iter().flatten() {
+            // Gone by itself: as wanted.
+            let _ = self.link.command(None, "Target.disposeBrowserContext", json!({ "browserContextId": context })).await;
+        }
+    }
 }
 
 impl Drop for Browser {

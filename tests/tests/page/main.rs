@@ -29,7 +29,7 @@ use steps::Steps;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_in_a_real_browser() {
     let stage = Stage::start().await;
-    let mut steps = Steps::default();
+    let mut steps = Steps::new(&stage.browser);
     steps.run("loads, and every widget shows live data", load::widgets(&stage)).await;
     steps.run("nothing moves while it is updated", shifts::none(&stage)).await;
     steps.run("tabs show one exchange each", arrange::tabs(&stage)).await;

@@ -4,14 +4,19 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
+use spark_tests::browser::Browser;
 
 /// What was run, and what of it failed.
-#[derive(Default)]
-pub struct Steps {
+pub struct Steps<'a> {
+    browser: &'a Browser,
     failed: Vec<String>,
 }
 
-impl Steps {
+impl<'a> Steps<'a> {
+    pub fn new(browser: &'a Browser) -> Self {
+        Self { browser, failed: Vec::new() }
+    }
+
     /// Runs a step; a panic in it is printed where it happens and counts as a failure. `SPARK_PAGE_STEP` runs only those whose
     /// name has it.
     pub async fn run(&mut self, name: &str, step: impl Future<Output = ()>) {
@@ -24,6 +29,7 @@ impl Steps {
             "ok"
         } else {
             self.failed.push(name.to_owned());
+            self.browser.close_all().await;
             "FAILED"
         };
         println!("  {word} after {:.1} s: {name}", start.elapsed().as_secs_f64());
