@@ -17,7 +17,7 @@ use spark_bus_schema::{Decimal, Fixed, Timestamp, Venue};
 use spark_gateway::app::Outgoing;
 use spark_gateway::event::Event;
 use spark_gateway::stream::BACKLOG_MAX;
-use spark_gateway::{Config, Error, AdminToken};
+use spark_gateway::{AdminToken, Config, Error};
 use spark_nats::{Bus, ConnectOptions, Credentials, Service};
 use tokio_util::sync::CancellationToken;
 
@@ -259,11 +259,7 @@ async fn commands_need_the_token_and_without_one_configured_they_are_switched_of
     let closed = gateway(roomy(), None).await;
     let answer = request(closed.address, LINE, &[("Authorization", "Bearer x")]).await;
     assert_eq!(answer.status, 403);
-    assert!(
-        answer.body.contains("gateway.admin_token_file") && answer.body.contains("SPARK_ADMIN_TOKEN"),
-        "{}",
-        answer.body
-    );
+    assert!(answer.body.contains("gateway.admin_token_file") && answer.body.contains("SPARK_ADMIN_TOKEN"), "{}", answer.body);
 
     let mut open = gateway(roomy(), token()).await;
     open.app.view_mut().set_connected(true);
@@ -385,6 +381,7 @@ async fn a_client_that_does_not_read_delays_nobody_and_gets_the_whole_picture_wh
     let large = "x".repeat(64 * 1_024);
     for number in 0..3 * BACKLOG_MAX {
         gateway.app.hub.send("test", &(number, &large));
+        gateway.app.hub.flush();
         let got = fast.next_of("test").await;
         assert_eq!(got.data[0], number, "the fast client misses nothing");
     }

@@ -121,7 +121,7 @@ async fn subscriptions_get_each_message_once_as_json_and_only_what_the_role_may_
     for pattern in ["control.>", "jobs.>", "parked.>"] {
         admin.subscribe(pattern).await;
     }
-    let switch = KillSwitch { on: true, actor: "test".into(), reason: "r".into(), at: spark_nats::now() };
+    let switch = KillSwitch { on: true, cancel_open: false, actor: "test".into(), reason: "r".into(), at: spark_nats::now() };
     operator.publish(subject::KILL_SWITCH, &switch, Meta::default()).await.unwrap();
     let told = admin.hear().await;
     assert_eq!(

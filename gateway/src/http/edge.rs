@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -48,6 +48,10 @@ pub(super) struct Connection {
     pub tls: bool,
     /// Requests that were refused in a row.
     pub refused: AtomicU32,
+    /// Something of a request has come, and it is not answered yet: a connection that waits for the next one is not slow.
+    pub midway: AtomicBool,
+    /// The other side took nothing until the limit.
+    pub stalled: AtomicBool,
 }
 
 /// What kind of path it is.
@@ -86,14 +90,16 @@ impl Edge {
         let own_policy = response.extensions().get::<OwnPolicy>().is_some();
         seal(response.headers_mut(), path.api, own_policy, connection.tls);
         self.cors.allow(origin, response.headers_mut());
+        connection.midway.store(false, Ordering::Relaxed);
         response
     }
 
     /// What needs no look at routes: the rate, and a body that is too large by its own word.
     fn refuse(&self, connection: &Connection, path: Path, request: &Request<Incoming>) -> Option<Response> {
         let stops_everything = request.uri().path() == KILL_SWITCH && access::may(&self.app, request.headers(), Role::Operator);
-        if !stops_everything && !path.endless {
-            let Some(wait) = self.app.limiter.check(connection.peer.ip(), path.api) else {
+        if !stops_everything {
+            // Streams that are opened are bounded in number; how often somebody tries is, too.
+            let Some(wait) = self.app.limiter.check(connection.peer.ip(), path.api && !path.endless) else {
                 connection.refused.store(0, Ordering::Relaxed);
                 return declared(request.headers()).and_then(|length| self.too_large(length));
             };

@@ -20,7 +20,7 @@ use crate::config::Config;
 const CLIENTS_MAX: usize = 4_096;
 /// Idle clients are forgotten once in so many requests.
 const FORGET_EVERY: u32 = 1_024;
-/// Requests a second, and at once, that one client may make beside the API: the page's files, `/metrics`. A browser fetches
+/// Requests a second, and at once, that one client may make beside the API: the page's files, `/metrics`, new streams. A browser fetches
 /// every file of the page at once. Where more is allowed on the API, so much is allowed here, too.
 pub const FILES_PER_SECOND: u32 = 200;
 /// Refused requests in a row, as a multiple of `gateway.rate_burst`, after which a connection is closed.

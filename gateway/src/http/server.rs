@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, timeout};
@@ -44,12 +44,12 @@ const HANDSHAKE: u8 = 0x16;
 
 /// To one connection too many. It is not even read.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 5\r\n\
-    connection: close\r\ncontent-length: 168\r\n\r\n\
+    connection: close\r\ncontent-length: 178\r\n\r\n\
     {\"type\":\"urn:spark:problem:connections\",\"title\":\"Too many connections\",\"status\":503,\
     \"fix\":\"close some; gateway.connections_max and gateway.connections_per_client_max bound them\"}";
 /// To whoever speaks plain HTTP where TLS is spoken.
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\
-    content-length: 120\r\n\r\n\
+    content-length: 119\r\n\r\n\
     {\"type\":\"urn:spark:problem:tls\",\"title\":\"This port speaks TLS\",\"status\":400,\"fix\":\"use https:// instead of http://\"}   ";
 
 /// Who is at the other end.
@@ -144,13 +144,18 @@ async fn connection(
         },
     };
     let app = Arc::clone(&edge.app);
-    let stalled = Arc::new(AtomicBool::new(false));
-    let io = TokioIo::new(StallGuard { stream, deadline: None, stalled: Arc::clone(&stalled), _place: place });
-    let about = Connection { peer, tls: secure, refused: AtomicU32::new(0) };
-    let about = Arc::new(about);
+    let about = Arc::new(Connection {
+        peer,
+        tls: secure,
+        refused: AtomicU32::new(0),
+        midway: AtomicBool::new(false),
+        stalled: AtomicBool::new(false),
+    });
+    let io = TokioIo::new(StallGuard { stream, deadline: None, about: Arc::clone(&about), _place: place });
+    let served = Arc::new((edge, Arc::clone(&about)));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (edge, about) = (edge.clone(), Arc::clone(&about));
-        async move { Ok::<_, std::convert::Infallible>(edge.answer(&about, request).await) }
+        let served = Arc::clone(&served);
+        async move { Ok::<_, std::convert::Infallible>(served.0.answer(&served.1, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -170,9 +175,9 @@ async fn connection(
         tracing::debug!(%error, %peer, "connection ended");
         if error.is_parse_too_large() {
             app.refusals.count(Refusal::HeadBytes);
-        } else if error.is_timeout() {
+        } else if error.is_timeout() && about.midway.load(Ordering::Relaxed) {
             app.refusals.count(Refusal::HeadTime);
-        } else if stalled.load(Ordering::Relaxed) {
+        } else if about.stalled.load(Ordering::Relaxed) {
             app.refusals.count(Refusal::Stalled);
         }
     }
@@ -181,12 +186,19 @@ async fn connection(
 async fn handshake(stream: TcpStream, tls: &Tls) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
-        stream.writable().await?;
-        // Small, into an empty buffer: it goes as a whole or the client is gone.
-        let _ = stream.try_write(SPEAK_TLS);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "plain text"));
+        return Err(speak_tls(stream).await.err().unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "plain text")));
     }
     tls.acceptor().accept(stream).await
+}
+
+/// Says what would be right, to whoever speaks plain HTTP. What it sends is read to its end: otherwise the system would take the
+/// answer back with the connection.
+async fn speak_tls(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(SPEAK_TLS).await?;
+    stream.shutdown().await?;
+    let mut unread = [0; 1_024];
+    while stream.read(&mut unread).await? > 0 {}
+    Ok(())
 }
 
 /// A client's socket.
@@ -215,7 +227,7 @@ struct StallGuard {
     stream: Io,
     /// Runs while a write waits.
     deadline: Option<Pin<Box<Sleep>>>,
-    stalled: Arc<AtomicBool>,
+    about: Arc<Connection>,
     /// Given back with the socket, whoever holds it: a WebSocket outlives its connection's task.
     _place: Place,
 }
@@ -228,14 +240,19 @@ impl StallGuard {
         }
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + STALL_LIMIT)));
         ready!(deadline.as_mut().poll(context));
-        self.stalled.store(true, Ordering::Relaxed);
+        self.about.stalled.store(true, Ordering::Relaxed);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 }
 
 impl AsyncRead for StallGuard {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        io!(&mut self.stream, stream => stream.poll_read(context, buffer))
+        let before = buffer.filled().len();
+        let poll = io!(&mut self.stream, stream => stream.poll_read(context, buffer));
+        if buffer.filled().len() > before {
+            self.about.midway.store(true, Ordering::Relaxed);
+        }
+        poll
     }
 }
 

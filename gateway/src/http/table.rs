@@ -23,7 +23,7 @@ use crate::view::{portfolio, registry, trading};
 
 /// The path of the kill switch: whoever may stop everything is never told to come back later.
 pub(super) const KILL_SWITCH: &str = "/api/exec/kill-switch";
-/// The path of the live stream: no rate limit and no time limit apply, its clients are bounded in number.
+/// The path of the live stream: no time limit applies, its clients are bounded in number.
 pub(super) const STREAM: &str = "/api/stream";
 /// The path of the WebSocket: as [`STREAM`].
 pub(super) const WEBSOCKET: &str = "/api/ws";
@@ -228,6 +228,7 @@ fn system() -> Vec<Route> {
             "WebSocket: messages of the bus by subject",
             answers_with_upgrade()
                 .about("JSON text frames. `{\"op\":\"subscribe\",\"pattern\":\"market.ticks.>\"}` and `{\"op\":\"unsubscribe\",…}` go in, `{\"op\":\"message\",\"subject\",\"sequence\",\"stream\",\"at\",\"kind\",\"data\"}` come out. Browsers send the token as the subprotocol `bearer.<token>` beside `spark.v1`.")
+                .problem(400, "bad-value")
                 .problem(403, "origin")
                 .problem(426, "websocket")
                 .problem(429, "streams")

@@ -242,6 +242,7 @@ pub async fn pulse(app: Arc<App>, shutdown: CancellationToken) {
         send_changes(&app, second);
         send_trading(&app, beat.is_multiple_of(BEATS_HALF_A_SECOND));
         if second {
+            app.hub.unsaid.store(false, Ordering::Release);
             app.hub.news.send_modify(|news| news.second += 1);
         }
         app.hub.flush();

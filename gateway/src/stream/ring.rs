@@ -79,7 +79,11 @@ mod tests {
     fn ring(events: u64, size: usize) -> Ring {
         let mut ring = Ring::default();
         for _ in 0..events {
-            ring.push(1, |id| Bytes::from(format!("{id:>size$}")));
+            ring.push(1, |id| {
+                let text = id.to_string();
+                let blanks = " ".repeat(size.saturating_sub(text.len()));
+                Bytes::from(text + &blanks)
+            });
         }
         ring
     }

@@ -109,6 +109,8 @@ pub async fn send(address: SocketAddr, line: &str, headers: &[(&str, &str)], bod
 /// A client of the live stream.
 pub struct Live {
     lines: BufReader<TcpStream>,
+    /// What has come and is not read yet.
+    body: Vec<u8>,
     pub head: String,
 }
 
@@ -141,7 +143,7 @@ impl Live {
         }
         let mut socket = socket.connect(address).await.unwrap();
         socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{lines}\r\n").as_bytes()).await.unwrap();
-        let mut live = Self { lines: BufReader::new(socket), head: String::new() };
+        let mut live = Self { lines: BufReader::new(socket), body: Vec::new(), head: String::new() };
         while !live.head.ends_with("\r\n\r\n") {
             assert_ne!(bounded("head", live.lines.read_line(&mut live.head)).await.unwrap(), 0, "{}", live.head);
         }
@@ -179,21 +181,19 @@ impl Live {
         .await
     }
 
-    /// One line of the body: chunk sizes stand on lines of their own, and a chunk ends with a line end.
+    /// One line of the body.
     async fn line(&mut self) -> Option<String> {
-        let mut out = String::new();
         loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line).await.unwrap() == 0 {
-                return None;
+            if let Some(end) = self.body.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.body.drain(..=end).collect();
+                return Some(String::from_utf8(line).unwrap().trim_end_matches('\n').to_owned());
             }
-            if line.ends_with("\r\n") {
-                // A chunk's size, or the end of a chunk: not part of the body, which ends its own lines with \n alone.
-                out.push_str(line.trim_end_matches("\r\n").trim_start_matches(|c: char| c.is_ascii_hexdigit()));
-                continue;
-            }
-            out.push_str(line.trim_end_matches('\n'));
-            return Some(out);
+            let mut size = String::new();
+            self.lines.read_line(&mut size).await.unwrap();
+            let size = usize::from_str_radix(size.trim_end(), 16).ok().filter(|size| *size > 0)?;
+            let mut chunk = vec![0; size + 2];
+            self.lines.read_exact(&mut chunk).await.unwrap();
+            self.body.extend_from_slice(&chunk[..size]);
         }
     }
 }
