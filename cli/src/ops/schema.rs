@@ -1,5 +1,7 @@
 //! `spark schema`: the messages for other languages.
 
+mod api;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -7,6 +9,7 @@ use spark_bus_schema::schema::{
     self,
     markdown::{self, StreamDoc},
 };
+use spark_gateway::http::openapi;
 use spark_nats::topology;
 
 use crate::args::SchemaArgs;
@@ -19,10 +22,18 @@ use crate::up::run_file::replace;
 /// # Errors
 /// Exit 75: the folder cannot be written.
 pub fn run(arguments: &SchemaArgs) -> Result<(), Failure> {
-    if arguments.markdown {
-        let text = subjects();
+    let single = if arguments.markdown {
+        Some(("subjects.md", subjects()))
+    } else if arguments.openapi {
+        Some(("openapi.json", pretty(&openapi::document())))
+    } else if arguments.api_markdown {
+        Some(("api.md", api::markdown(&openapi::document())))
+    } else {
+        None
+    };
+    if let Some((name, text)) = single {
         return match &arguments.out {
-            Some(folder) => write(folder, "subjects.md", &text),
+            Some(folder) => write(folder, name, &text),
             None => output::line(text.trim_end()),
         };
     }
