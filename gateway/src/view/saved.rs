@@ -70,7 +70,7 @@ impl Saved {
     /// [`Unusable`]; no bytes whatsoever make it panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unusable> {
         let bytes = bytes.strip_prefix(LAYOUT.as_bytes()).ok_or(Unusable::Layout)?;
-        Ok(rmp_serde::from_slice(bytes)?)
+        Ok(spark_bus_schema::codec::from_saved(bytes)?)
     }
 
     /// Messages of the LEDGER that could not be read, by reason.

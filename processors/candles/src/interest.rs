@@ -198,7 +198,7 @@ impl Interest {
     /// # Errors
     /// What makes it unusable.
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.kept = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+        self.kept = spark_bus_schema::codec::from_saved(bytes).map_err(|error| error.to_string())?;
         self.open.clear();
         for symbol in self.kept.open.values() {
             *self.open.entry(symbol.clone()).or_default() += 1;

@@ -155,7 +155,7 @@ impl Machine for CandleMaker {
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let saved: Saved = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+        let saved: Saved = spark_bus_schema::codec::from_saved(bytes).map_err(|error| error.to_string())?;
         self.bars.load(&saved.bars)?;
         (self.keys, self.live) = (saved.keys, saved.live);
         Ok(())

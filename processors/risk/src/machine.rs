@@ -530,7 +530,7 @@ impl Machine for Risk {
     }
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
-        let (version, state): (u32, State) = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+        let (version, state): (u32, State) = spark_bus_schema::codec::from_saved(bytes).map_err(|error| error.to_string())?;
         if version != STATE_VERSION {
             return Err(format!("layout {version}, this build reads {STATE_VERSION}"));
         }

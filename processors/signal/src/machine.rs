@@ -352,7 +352,7 @@ impl Signal {
     /// # Errors
     /// What makes it unusable.
     pub fn load(&mut self, bytes: &[u8]) -> Result<bool, String> {
-        let state: State = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+        let state: State = spark_bus_schema::codec::from_saved(bytes).map_err(|error| error.to_string())?;
         if state.version != STATE_VERSION {
             return Err(format!("layout {}, this build reads {STATE_VERSION}", state.version));
         }

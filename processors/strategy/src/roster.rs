@@ -170,7 +170,7 @@ impl<'a> Roster<'a> {
     /// configuration is not in it: the LEDGER must be read from its beginning.
     #[must_use]
     pub fn load(&mut self, bytes: &[u8]) -> bool {
-        let Ok(mut saved) = rmp_serde::from_slice::<Saved>(bytes) else { return false };
+        let Ok(mut saved) = spark_bus_schema::codec::from_saved::<Saved>(bytes) else { return false };
         let is_kept = |name: &String| saved.strategies.get(name).is_some_and(|(_, registered)| registered.is_none());
         if saved.layout != LAYOUT || !self.traders.keys().all(is_kept) {
             return false;

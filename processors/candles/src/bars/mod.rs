@@ -195,7 +195,7 @@ impl Bars {
     /// # Errors
     /// What makes the state unusable.
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.kept = rmp_serde::from_slice(bytes).map_err(|error| error.to_string())?;
+        self.kept = spark_bus_schema::codec::from_saved(bytes).map_err(|error| error.to_string())?;
         for series in self.kept.series.values_mut().flat_map(BTreeMap::values_mut) {
             series.set_lengths(&self.timeframes);
         }

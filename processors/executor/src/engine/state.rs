@@ -52,7 +52,7 @@ impl Store {
         let row = checkpoint.load()?.unwrap_or_default();
         let store = Self { saver: Saver::new(checkpoint) };
         let Some(cursor) = row.cursors.get(LEDGER).copied() else { return Ok((store, Saved::default(), None)) };
-        let saved: Saved = match rmp_serde::from_slice(&row.state) {
+        let saved: Saved = match spark_bus_schema::codec::from_saved(&row.state) {
             Ok(saved) => saved,
             Err(error) => {
                 tracing::warn!(%error, "the saved state is of another layout; reading the LEDGER from its beginning");

@@ -109,7 +109,7 @@ impl Guardrail {
         if version != VERSION {
             return Err(format!("state has layout {version}, this build reads {VERSION}"));
         }
-        let state: State = rmp_serde::from_slice(bytes).map_err(|error| format!("state is damaged: {error}"))?;
+        let state: State = spark_bus_schema::codec::from_saved(bytes).map_err(|error| format!("state is damaged: {error}"))?;
         for rule in state.rules {
             let known =
                 self.trackers.iter_mut().find(|tracker| tracker.rule.id == rule.id && tracker.fingerprint == rule.fingerprint);
