@@ -127,7 +127,7 @@ pub enum Command {
     /// Runs one process: history, smoke checks, daily and weekly reports.
     #[command(after_help = process_help!("reporter"))]
     Reporter(ProcessArgs),
-    /// Strategies: register, promote, start, stop; or runs their process.
+    /// Strategies: register, promote, start, stop; or their process.
     #[command(after_help = STRATEGY_HELP)]
     Strategy(StrategyArgs),
     /// Runs one process: scores of candles, and what became of them.
@@ -293,7 +293,7 @@ pub enum Command {
         after_help = "Examples:\n  spark setup --dir deploy\n  spark setup --dir deploy --listen 10.0.0.5:4222 --store /var/lib/nats\n  spark setup --dir deploy --cluster nats-1,nats-2,nats-3"
     )]
     Setup(SetupArgs),
-    /// Compares the broker's streams with what Spark declares, or makes them so.
+    /// Compares the broker's streams with what Spark declares.
     #[command(after_help = "Examples:\n  spark topology\n  spark topology --apply --replicas 3\nExit code 1 when they differ.")]
     Topology(TopologyArgs),
     /// Tokens for the gateway: make, list, revoke.

@@ -103,7 +103,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Silence(command) => ops::silence::run(&command, global),
         Command::Notify(command) => ops::notify::run(&command, global),
         Command::Breaker(arguments) => ops::breaker::run(&arguments, global),
-        Command::Setup(arguments) => ops::setup::run(&arguments),
+        Command::Setup(arguments) => ops::setup::run(&arguments, global),
         Command::Topology(arguments) => ops::topology::run(&arguments, global),
         Command::Token(command) => ops::token::run(&command, global),
         Command::Top(arguments) => ops::top::run(&arguments, global),

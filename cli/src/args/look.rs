@@ -4,7 +4,8 @@ use clap::{Args, ValueEnum};
 
 /// Examples and keys of `spark top`.
 pub const TOP_HELP: &str = "Keys: tab or 1-5 choose a section, arrows and page keys scroll, p pauses, q or Ctrl-C quits.\n\
-Without a terminal on stdout, and with --once, it prints one picture; with --json the same as a document.\n\
+Without a terminal on stdout, and with --once, it prints one picture; with --json the same as a document. That takes a\n\
+few seconds: rates need two looks.\n\
 What is grey is old: the connection is lost, and its age is shown. It reconnects by itself.\n\n\
 Examples:\n  spark top\n  spark top --section windows\n  spark top --once > now.txt\n  spark top --json";
 

@@ -236,7 +236,7 @@ mod tests {
         for c in line.chars() {
             match (quote, c) {
                 (None, '#') if previous == ' ' => break,
-                (None, '|' | '>' | '&') => break,
+                (None, '|' | '>' | '&') if previous == ' ' => break,
                 (None, ' ') => words.push(String::new()),
                 (None, '"' | '\'') => quote = Some(c),
                 (Some(open), c) if open == c => quote = None,

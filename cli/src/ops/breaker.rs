@@ -36,6 +36,10 @@ pub fn run(arguments: &BreakerArgs, global: &Global) -> Result<(), Failure> {
         let sent = tokio::time::timeout(system::CONNECT_LIMIT, bus.publish(&subject::breaker(exchange), &command, meta)).await;
         let sent = sent.map_err(|_| Failure::unavailable("the broker went away; nothing is certain, try again"))?;
         let sequence = sent.map_err(|error| Failure::unavailable(format!("set the breaker of {exchange}: {}", chain(&error))))?;
-        output::line(&format!("breaker of {exchange} is told `{}` (LEDGER:{sequence})", format!("{mode:?}").to_lowercase()))
+        let word = format!("{mode:?}").to_lowercase();
+        if global.json {
+            return output::line(&serde_json::json!({"exchange": exchange, "mode": word, "sequence": sequence}).to_string());
+        }
+        output::line(&format!("breaker of {exchange} is told `{word}` (LEDGER:{sequence})"))
     })
 }

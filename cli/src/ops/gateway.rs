@@ -238,10 +238,7 @@ impl Gateway {
             (Some(_), true) => format!("the token in {} was sent", self.token_file),
             (Some(_), false) => format!("the token in {TOKEN_VARIABLE} was sent"),
         };
-        format!(
-            "{used}; set {TOKEN_VARIABLE} to one with the right role: where the gateway runs, \
-             `spark token create NAME --role viewer|operator|admin` makes it and `spark token ls` lists them"
-        )
+        format!("{used}; {TOKEN_VARIABLE} names another, and `spark token create` makes one where the gateway runs")
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use spark_nats::Error;
 use spark_nats::identities::Identities;
 use spark_nats::server::{self, Cluster};
 
-use crate::args::SetupArgs;
+use crate::args::{Global, SetupArgs};
 use crate::exit::Failure;
 use crate::output;
 
@@ -17,13 +17,14 @@ use crate::output;
 ///
 /// # Errors
 /// Exit 64: not a cluster. Exit 75: the folder cannot be written.
-pub fn run(arguments: &SetupArgs) -> Result<(), Failure> {
+pub fn run(arguments: &SetupArgs, global: &Global) -> Result<(), Failure> {
     let identities = Identities::open_or_create(&arguments.dir)?;
     let keys = arguments.dir.join("keys");
     if arguments.cluster.is_empty() {
         let text = server::configuration(&arguments.listen, &arguments.monitor, &arguments.store, Some(&identities));
-        write(&arguments.dir.join("nats-server.conf"), &text)?;
-        output::line(&keys.display().to_string())?;
+        let path = arguments.dir.join("nats-server.conf");
+        write(&path, &text)?;
+        tell(&[path], &keys, global)?;
         output::note("next: start nats-server with this file, then `spark topology --apply` as the user `supervisor`");
         return Ok(());
     }
@@ -32,11 +33,14 @@ pub fn run(arguments: &SetupArgs) -> Result<(), Failure> {
         other => Failure::from(other),
     })?;
     let addresses = [arguments.listen.as_str(), &arguments.monitor, &arguments.cluster_listen];
+    let mut written = Vec::new();
     for node in cluster.nodes() {
         let text = cluster.configuration(node, addresses, &arguments.store, Some(&identities));
-        write(&arguments.dir.join(format!("{}.conf", node.name)), &text)?;
+        let path = arguments.dir.join(format!("{}.conf", node.name));
+        write(&path, &text)?;
+        written.push(path);
     }
-    output::line(&keys.display().to_string())?;
+    tell(&written, &keys, global)?;
     let count = cluster.nodes().len();
     output::note(&format!(
         "next: start nats-server on each node with its file, then `spark topology --apply --replicas {count}` as the user `supervisor`"
@@ -51,6 +55,14 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| Failure::temporary(format!("write {}: {error}", path.display())))?;
-    output::line(&path.display().to_string())
+    written.map_err(|error| Failure::temporary(format!("write {}: {error}", path.display())))
+}
+
+/// What was written.
+fn tell(files: &[PathBuf], keys: &Path, global: &Global) -> Result<(), Failure> {
+    if global.json {
+        return output::line(&serde_json::json!({"files": files, "keys": keys}).to_string());
+    }
+    files.iter().try_for_each(|path| output::line(&path.display().to_string()))?;
+    output::line(&keys.display().to_string())
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use spark_bus_schema::alerts::{Alert, AlertState};
+use spark_bus_schema::control::KillSwitch;
 use spark_bus_schema::subject;
 use spark_bus_schema::telemetry::{Heartbeat, PROCESSES, ProcessState};
 use spark_nats::{Bus, Follower, Start};
@@ -29,6 +30,14 @@ pub struct Beat {
     pub heartbeat: Option<Heartbeat>,
     /// How old it is, by the broker's time.
     pub age_ms: i64,
+}
+
+impl Beat {
+    /// Whether it lives: heard of lately, and not on its way out.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.heartbeat.as_ref().is_some_and(|last| last.state != ProcessState::Stopping && self.age_ms <= HEARTBEAT_AGE_MAX_MS)
+    }
 }
 
 /// The heartbeats of every process that Spark knows.
@@ -58,45 +67,108 @@ pub fn run(global: &Global) -> Result<(), Failure> {
         let beats = beats(&bus).await?;
         let alerts = alerts(&bus).await?;
         let parked = bus.message_count(subject::PARKED).await?;
+        let kill = bus.last(subject::LEDGER, subject::KILL_SWITCH).await?.and_then(|last| last.decode::<KillSwitch>().ok());
         if global.json {
-            return output::line(&document(running.as_ref(), &beats, &alerts, parked).to_string());
+            return output::line(&document(running.as_ref(), &beats, &alerts, parked, kill.as_ref()).to_string());
         }
-        if let Some(running) = &running {
-            let mode = if running.demo { "DEMO" } else { "LIVE" };
-            output::line(&format!("{} {mode}, `spark up` has pid {}", paint(&running.address, Style::Bold), running.pid))?;
-        }
-        let restarts =
-            |name: &str| running.as_ref().and_then(|run| run.processes.get(name)).map_or(0, |process| process.restarts);
-        let rows: Vec<Vec<String>> = beats.iter().map(|beat| row(beat, restarts(beat.name))).collect();
-        output::table(&rows).iter().try_for_each(|line| output::line(line))?;
-        for alert in &alerts {
-            let text = format!("{} [{}] {:?}: {}", alert.name, scope(alert), alert.state, alert.summary);
-            output::line(&paint(&visible(&text), if alert.state == AlertState::Firing { Style::Red } else { Style::Yellow }))?;
-        }
+        head(running.as_ref(), &beats)?;
+        kill_switch(kill.as_ref())?;
+        output::line("")?;
+        table(running.as_ref(), &beats)?;
+        output::line("")?;
+        alerts.iter().try_for_each(tell)?;
         if alerts.is_empty() {
-            output::line("no alert is pending or firing")?;
+            output::line(&paint("no alert is pending or firing", Style::Green))?;
         }
         match parked {
             0 => Ok(()),
-            count => output::line(&format!("{count} parked; `spark parked ls` shows them")),
+            count => {
+                let text = format!("{count} messages could not be handled; `spark parked ls` shows them");
+                output::line(&paint(&text, Style::Yellow))
+            }
         }
     })
 }
 
-fn row(beat: &Beat, restarts: u32) -> Vec<String> {
-    let (state, detail) = match &beat.heartbeat {
-        None => ("never seen".to_owned(), String::new()),
-        Some(heartbeat) if heartbeat.state == ProcessState::Stopping => {
-            (format!("stopped {} ago", age(beat.age_ms)), String::new())
+/// Where it is, whether money is real, how long it has run, how much of it is up.
+fn head(running: Option<&RunFile>, beats: &[Beat]) -> Result<(), Failure> {
+    // What runs elsewhere is known by its heartbeats alone.
+    let belongs = |beat: &Beat| running.map_or(beat.heartbeat.is_some(), |run| run.processes.contains_key(beat.name));
+    let expected = |beat: &&Beat| beat.is_alive() || belongs(beat);
+    let all = beats.iter().filter(expected).count();
+    let up = beats.iter().filter(|beat| beat.is_alive()).count();
+    let count = format!("{up} of {all} processes up");
+    let count = paint(&count, if up == all && up > 0 { Style::Green } else { Style::Red });
+    match running {
+        None => output::line(&count),
+        Some(run) => {
+            let (mode, style) = if run.demo { ("DEMO", Style::Yellow) } else { ("LIVE", Style::Red) };
+            let since = age(spark_nats::now().since_ms(run.started_at).max(0));
+            let address = paint(&run.address, Style::Bold);
+            output::line(&format!(
+                "{address}  {}  {count}  spark up has pid {} and runs for {since}",
+                paint(mode, style),
+                run.pid
+            ))
         }
-        Some(_) if beat.age_ms > HEARTBEAT_AGE_MAX_MS => (format!("silent for {}", age(beat.age_ms)), String::new()),
-        Some(heartbeat) => {
-            let detail = heartbeat.detail.clone().unwrap_or_default();
-            let about = format!("pid {}, {} MiB, {restarts} restarts {detail}", heartbeat.pid, heartbeat.resident_bytes >> 20);
-            (format!("{:?}", heartbeat.state).to_lowercase(), visible(about.trim_end()))
+    }
+}
+
+fn kill_switch(kill: Option<&KillSwitch>) -> Result<(), Failure> {
+    match kill {
+        Some(switch) if switch.on => {
+            let text = format!("the kill switch is ON: {} ({}); `spark kill off` lets orders pass", switch.reason, switch.actor);
+            output::line(&paint(&visible(&text), Style::Red))
         }
+        _ => Ok(()),
+    }
+}
+
+fn table(running: Option<&RunFile>, beats: &[Beat]) -> Result<(), Failure> {
+    let restarts = |name: &str| running.and_then(|run| run.processes.get(name)).map(|process| process.restarts);
+    let first = ["PROCESS", "STATE", "HEARD", "PID", "MEMORY", "RESTARTS", ""].map(ToOwned::to_owned).to_vec();
+    let rows: Vec<Vec<String>> = std::iter::once(first).chain(beats.iter().map(|beat| row(beat, restarts(beat.name)))).collect();
+    for (at, line) in output::table(&rows).iter().enumerate() {
+        let style = match at.checked_sub(1).map(|at| &beats[at]) {
+            None => Some(Style::Bold),
+            Some(beat) if !beat.is_alive() => Some(if beat.heartbeat.is_none() { Style::Dim } else { Style::Red }),
+            Some(beat) => beat.heartbeat.as_ref().and_then(|last| last.detail.as_ref()).map(|_| Style::Yellow),
+        };
+        output::line(&style.map_or_else(|| line.clone(), |style| paint(line, style)))?;
+    }
+    Ok(())
+}
+
+fn row(beat: &Beat, restarts: Option<u32>) -> Vec<String> {
+    let nothing = || "–".to_owned();
+    let Some(heartbeat) = &beat.heartbeat else {
+        return vec![beat.name.to_owned(), "never seen".to_owned()];
     };
-    vec![format!("  {}", beat.name), state, detail]
+    let state = match heartbeat.state {
+        ProcessState::Stopping => "stopped".to_owned(),
+        _ if !beat.is_alive() => "silent".to_owned(),
+        state => format!("{state:?}").to_lowercase(),
+    };
+    vec![
+        beat.name.to_owned(),
+        state,
+        age(beat.age_ms),
+        heartbeat.pid.to_string(),
+        format!("{} MiB", heartbeat.resident_bytes >> 20),
+        restarts.map_or_else(nothing, |restarts| restarts.to_string()),
+        visible(heartbeat.detail.as_deref().unwrap_or_default()),
+    ]
+}
+
+/// One alert: how bad, what, since when, and what to do first.
+fn tell(alert: &Alert) -> Result<(), Failure> {
+    let severity = alert.severity.map(|severity| format!("{severity:?}").to_lowercase()).unwrap_or_default();
+    let firing = alert.state == AlertState::Firing;
+    let scope = Some(scope(alert)).filter(|scope| !scope.is_empty()).map(|scope| format!(" [{scope}]")).unwrap_or_default();
+    let since = alert.since.map(|since| format!(" for {}", age(spark_nats::now().since_ms(since).max(0)))).unwrap_or_default();
+    let text = format!("{severity:<9}{}{scope}{since}: {}", alert.name, alert.summary);
+    output::line(&paint(&visible(&text), if firing { Style::Red } else { Style::Yellow }))?;
+    output::line(&paint(&visible(&format!("         first: {}", alert.first_action)), Style::Dim))
 }
 
 fn scope(alert: &Alert) -> String {
@@ -127,13 +199,18 @@ async fn alerts(bus: &Bus) -> Result<Vec<Alert>, Failure> {
     Ok(alerts)
 }
 
-fn document(running: Option<&RunFile>, beats: &[Beat], alerts: &[Alert], parked: u64) -> serde_json::Value {
+fn document(
+    running: Option<&RunFile>,
+    beats: &[Beat],
+    alerts: &[Alert],
+    parked: u64,
+    kill: Option<&KillSwitch>,
+) -> serde_json::Value {
     let processes: Vec<_> = beats
         .iter()
         .map(|beat| {
-            let alive = beat.heartbeat.as_ref().is_some_and(|last| last.state != ProcessState::Stopping && beat.age_ms <= HEARTBEAT_AGE_MAX_MS);
-            json!({"name": beat.name, "alive": alive, "heartbeat_age_ms": beat.heartbeat.as_ref().map(|_| beat.age_ms), "heartbeat": beat.heartbeat})
+            json!({"name": beat.name, "alive": beat.is_alive(), "heartbeat_age_ms": beat.heartbeat.as_ref().map(|_| beat.age_ms), "heartbeat": beat.heartbeat})
         })
         .collect();
-    json!({"run": running, "processes": processes, "alerts": alerts, "parked": parked})
+    json!({"run": running, "processes": processes, "alerts": alerts, "parked": parked, "kill_switch": kill})
 }

@@ -1,5 +1,6 @@
 //! `spark topology`: the streams as declared against the streams as they are.
 
+use serde_json::json;
 use spark_nats::topology::{self, Settings};
 
 use crate::args::{Global, TopologyArgs};
@@ -19,12 +20,19 @@ pub fn run(arguments: &TopologyArgs, global: &Global) -> Result<(), Failure> {
     system::block_on(async {
         let bus = system::connect_as("supervisor", global, &config).await?;
         if arguments.apply {
-            for change in topology::ensure(&bus, settings).await? {
-                output::line(&change.to_string())?;
+            let changes = topology::ensure(&bus, settings).await?;
+            if global.json {
+                let rows: Vec<String> = changes.iter().map(ToString::to_string).collect();
+                return output::line(&json!({"changes": rows}).to_string());
             }
-            return Ok(());
+            return changes.iter().try_for_each(|change| output::line(&change.to_string()));
         }
         let drifts = topology::drift(&bus, settings).await?;
+        if global.json {
+            let rows: Vec<_> = drifts.iter().map(|drift| json!({"stream": drift.stream, "differs": drift.points})).collect();
+            output::line(&json!({"asDeclared": rows.is_empty(), "differs": rows}).to_string())?;
+            return if drifts.is_empty() { Ok(()) } else { Err(Failure::no("")) };
+        }
         for drift in &drifts {
             output::line(&format!("stream {} differs: {}", drift.stream, drift.points.join(", ")))?;
         }

@@ -31,8 +31,8 @@ use terminal::{Key, Terminal};
 const DRAW_EVERY: Duration = Duration::from_millis(200);
 /// Ages go on although nothing comes.
 const TICK: Duration = Duration::from_secs(1);
-/// How long one picture waits for a second look at what is counted, once it is whole: rates need two.
-const SECOND_LOOK: Duration = Duration::from_secs(5);
+/// How long one picture waits for a second look at what is counted: rates need two, and the gateway looks every five seconds.
+const SECOND_LOOK: Duration = Duration::from_secs(8);
 
 /// Shows it until told to stop, or once.
 ///

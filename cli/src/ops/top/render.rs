@@ -391,18 +391,18 @@ fn orders(state: &State) -> Vec<Line> {
         let time = order.at.get(11..19).unwrap_or(&order.at).to_owned();
         let cells = vec![
             time,
+            order.state.clone(),
             order.strategy.clone(),
             format!("{}.{}", order.exchange, order.symbol),
             order.side.clone(),
             raw(order.quantity.as_deref()),
             price,
             raw(order.average_price.as_deref()),
-            order.state.clone(),
             order.reason.clone().unwrap_or_default(),
         ];
         (cells, style)
     };
-    table(&["TIME", "STRATEGY", "WHAT", "SIDE", "QUANTITY", "PRICE", "PAID", "STATE", ""], state.orders.iter().map(row).collect())
+    table(&["TIME", "STATE", "STRATEGY", "WHAT", "SIDE", "QUANTITY", "PRICE", "PAID", ""], state.orders.iter().map(row).collect())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::ops::gateway::Gateway;
 /// The live stream, of it what is shown.
 const STREAM: &str = "/api/stream";
 /// How often streams and readers are asked about.
-const METRICS_EVERY: Duration = Duration::from_secs(2);
+const METRICS_EVERY: Duration = Duration::from_secs(1);
 /// First and longest pause before connecting again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 /// News that wait to be shown.

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 
 /// Samples that a rate is taken over: about so many seconds.
 const SAMPLES_MAX: usize = 6;
+/// Sequences that have not moved for so long stand still: longer than the gateway takes to look again.
+const REPEATED_MS: i64 = 12_000;
 /// Orders that are kept.
 const ORDERS_MAX: usize = 200;
 
@@ -307,8 +309,13 @@ impl State {
                 _ => {}
             }
         }
-        let sequences = streams.iter().map(|(name, stream)| (name.clone(), stream.last_sequence)).collect();
-        self.stream_rates = sample(&mut self.sequences, now_ms, sequences);
+        let sequences: BTreeMap<String, u64> =
+            streams.iter().map(|(name, stream)| (name.clone(), stream.last_sequence)).collect();
+        // The gateway looks itself only every few seconds: what it repeats in between is no new sample.
+        let repeated = |(at, before): &(i64, BTreeMap<String, u64>)| *before == sequences && now_ms - at < REPEATED_MS;
+        if !self.sequences.back().is_some_and(repeated) {
+            self.stream_rates = sample(&mut self.sequences, now_ms, sequences);
+        }
         (self.streams, self.lag) = (streams, lag);
     }
 
@@ -414,8 +421,12 @@ mod tests {
         state.apply_metrics(&metrics(10), 1_000);
         state.apply_metrics(&metrics(30), 3_000);
         assert_eq!((state.stream_rates["FEED"], state.lag["FEED guardrail"], state.streams["FEED"].messages), (10.0, 4, 0));
+        state.apply_metrics(&metrics(30), 5_000);
+        assert_eq!(state.stream_rates["FEED"], 10.0, "the gateway has not looked again");
+        state.apply_metrics(&metrics(30), 16_000);
+        assert!(state.stream_rates["FEED"] < 2.0, "nothing comes any more");
         state.lost("gone".into());
-        state.apply_metrics(&metrics(31), 9_000);
+        state.apply_metrics(&metrics(31), 19_000);
         assert!(state.stream_rates.is_empty(), "not over a gap");
     }
 }
