@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use spark_gateway::auth::tokens;
 use spark_reporter::evidence::Secrets;
 
 use super::{Config, is_secret};
@@ -58,6 +59,9 @@ impl Config {
         }
         let kept = fs::read_dir(data.join("keys")).into_iter().flatten().flatten().take(FILES_MAX);
         files.extend(kept.map(|entry| entry.path()));
+        // Of tokens there are names and digests only: words that other files have too, and nothing that opens anything.
+        let of_tokens = self.gateway.tokens_file.as_deref();
+        files.retain(|path| path.file_name().is_none_or(|name| name != tokens::FILE) && of_tokens != Some(path.as_path()));
         for path in files {
             let small = fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() <= FILE_BYTES_MAX);
             if let Some(text) = small.then(|| fs::read_to_string(&path).ok()).flatten() {
@@ -127,6 +131,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         std::fs::create_dir(path("keys")).unwrap();
         std::fs::write(path("keys/admin.token"), "kept-token-0001\n").unwrap();
+        std::fs::write(path("keys/tokens.json"), "{\"version\": 1, \"tokens\": [{\"name\": \"grafana-dashboards\"}]}").unwrap();
         std::fs::write(path("binance.key"), "file-key-0002").unwrap();
         std::fs::write(path("binance.secret"), "file-secret-0003").unwrap();
         let text = format!(
@@ -147,6 +152,7 @@ mod tests {
         ];
         let secrets = config.secrets(folder.path(), environment.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let found = |text: &str| secrets.find(text.as_bytes()).map(|(name, _)| name.to_owned());
+        assert_eq!(found("grafana-dashboards"), None);
         assert_eq!(found("kept-token-0001"), Some(format!("file {}", path("keys/admin.token").display())));
         assert_eq!(found("x file-key-0002"), Some(format!("file {}", path("binance.key").display())));
         assert_eq!(found("file-secret-0003"), Some(format!("file {}", path("binance.secret").display())));
