@@ -20,14 +20,14 @@ export function start(take, redraw) {
     name: 'portfolio', label: 'Balances', room: ROOM, width: 53, sort: { key: 'value', dir: 'descending' }, key: (row) => `${row.exchange}.${row.asset}`, old: (row) => row.old,
     empty: 'No balances yet. They appear with the first poll of an exchange.',
     columns: [
-      { key: 'asset', title: 'Asset', width: 5, by: (row) => row.asset, draw: (cell, row) => ({ text: row.asset, class: 'sym' }) },
-      { key: 'exchange', title: 'Exchange', width: 6, by: (row) => row.exchange, draw: (cell, row) => ({ text: format.title(row.exchange), class: 'dim' }) },
-      { key: 'total', title: 'Total', kind: 'r', by: (row) => row.total, draw: (cell, row) => exact(row.total, format.amount) },
-      { key: 'free', title: 'Free', kind: 'r', by: (row) => row.free, draw: (cell, row) => exact(row.free, format.amount) },
-      { key: 'locked', title: 'Locked', kind: 'r', width: 6, by: (row) => row.locked, draw: (cell, row) => exact(row.locked, format.amount) },
-      { key: 'price', title: 'Price', kind: 'r', by: (row) => row.usdPrice, draw: (cell, row) => (row.usdPrice === null ? { text: 'no price', class: 'dim' } : exact(row.usdPrice, format.price)) },
-      { key: 'value', title: 'Value', kind: 'r', by: (row) => row.usdValue, draw: (cell, row) => exact(row.usdValue, format.usd) },
+      { key: 'asset', title: 'Asset', width: 7, by: (row) => row.asset, draw: drawAsset },
+      { key: 'total', title: 'Total', kind: 'r', width: 6.9, by: (row) => row.total, draw: (cell, row) => exact(row.total, format.amount) },
+      { key: 'value', title: 'Value', kind: 'r', width: 7.4, by: (row) => row.usdValue, draw: (cell, row) => exact(row.usdValue, format.usd) },
       { key: 'share', title: 'Share', kind: 'r', width: 5, by: (row) => row.usdValue, draw: (cell, row) => ({ text: row.share === null ? '–' : `${(row.share * 100).toFixed(1)} %`, class: 'dim' }) },
+      { key: 'price', title: 'Price', kind: 'r', by: (row) => row.usdPrice, draw: (cell, row) => (row.usdPrice === null ? { text: 'no price', class: 'dim' } : exact(row.usdPrice, format.price)) },
+      { key: 'free', title: 'Free', kind: 'r', by: (row) => row.free, draw: (cell, row) => exact(row.free, format.amount) },
+      { key: 'locked', title: 'Locked', kind: 'r', width: 5.6, by: (row) => row.locked, draw: (cell, row) => exact(row.locked, format.amount) },
+      { key: 'exchange', title: 'Exchange', width: 5.8, by: (row) => row.exchange, draw: (cell, row) => ({ text: format.title(row.exchange), class: 'dim' }) },
     ],
   });
   donut = new Donut($('donut'), PIECES);
@@ -37,6 +37,14 @@ export function start(take, redraw) {
 }
 
 let choose;
+
+/** The asset; where there is no room for its exchange's own column, with the exchange. */
+function drawAsset(cell, row) {
+  if (!cell.firstChild) cell.append(h('b', { class: 'sym' }), h('small', { class: 'dim narrow' }));
+  text(cell.firstChild, row.asset);
+  text(cell.lastChild, format.title(row.exchange));
+  attr(cell, 'title', format.title(row.exchange));
+}
 
 /** What rounds to something else in its cell is whole in its title. */
 const exact = (value, shown) => ({ text: shown(value), title: value === null ? null : String(value) });

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn every_module_is_fetched_with_the_page_and_imports_only_what_is_served() {
         let page = text("/");
-        let mut fetched = between(page, "<link rel=\"modulepreload\" href=\"", '"');
+        let mut fetched = between(page, "<link rel=\"modulepreload\" fetchpriority=\"low\" href=\"", '"');
         fetched.insert("/app.js");
         let mut modules: BTreeSet<&str> = FILES.iter().map(|file| file.path).filter(|path| path.ends_with(".js")).collect();
         assert!(modules.remove("/theme.js"), "it is no module");
