@@ -5,6 +5,7 @@
 
 use std::sync::Mutex;
 
+use futures_util::future::BoxFuture;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -111,20 +112,22 @@ impl Bist {
     ///
     /// # Errors
     /// [`Error`]: no answer, a refusal, or an answer that is not a list of rows (bare, or under `quotes` or `data`).
-    pub async fn quotes(&self, symbols: &[String]) -> Result<Vec<Row>, Error> {
-        let ask = Ask { operation: OPERATION, weight: 1, effort: Effort::Once };
-        let url = format!("{}/quotes?symbols={}", self.base_url, symbols.join(","));
-        let build = || {
-            let mut request = get(Venue::Bist, OPERATION, &url)?;
-            if let Some(token) = &*lock(&self.token) {
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
-                    .map_err(|_| failure(ErrorType::Auth, "the key holds characters that a header cannot"))?;
-                value.set_sensitive(true);
-                request.headers_mut().insert(AUTHORIZATION, value);
-            }
-            Ok(request)
-        };
-        self.caller.call(ask, build, read).await
+    pub fn quotes<'a>(&'a self, symbols: &'a [String]) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        Box::pin(async move {
+            let ask = Ask { operation: OPERATION, weight: 1, effort: Effort::Once };
+            let url = format!("{}/quotes?symbols={}", self.base_url, symbols.join(","));
+            let build = || {
+                let mut request = get(Venue::Bist, OPERATION, &url)?;
+                if let Some(token) = &*lock(&self.token) {
+                    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
+                        .map_err(|_| failure(ErrorType::Auth, "the key holds characters that a header cannot"))?;
+                    value.set_sensitive(true);
+                    request.headers_mut().insert(AUTHORIZATION, value);
+                }
+                Ok(request)
+            };
+            self.caller.call(ask, build, read).await
+        })
     }
 }
 

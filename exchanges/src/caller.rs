@@ -127,6 +127,11 @@ impl OnceError {
     }
 }
 
+/// Makes the request of a try.
+type Build<'a> = &'a (dyn Fn() -> Result<reqwest::Request, Error> + Send + Sync);
+/// Takes in the answer, or says what is wrong with it.
+type Read<'a> = &'a mut (dyn FnMut(&Reply) -> Result<(), Error> + Send);
+
 struct Gate {
     breaker: Breaker,
     /// The class of the failure that counted last, to say why the breaker is open.
@@ -168,12 +173,23 @@ impl Caller {
     ///
     /// # Errors
     /// The last try's [`Error`], or why no (further) try was made.
-    pub async fn call<T>(
+    pub async fn call<T: Send>(
         &self,
         ask: Ask,
-        build: impl Fn() -> Result<reqwest::Request, Error>,
-        read: impl Fn(&Reply) -> Result<T, Error>,
+        build: impl Fn() -> Result<reqwest::Request, Error> + Send + Sync,
+        read: impl Fn(&Reply) -> Result<T, Error> + Send + Sync,
     ) -> Result<T, Error> {
+        let mut value = None;
+        self.call_any(ask, &build, &mut |reply| {
+            value = Some(read(reply)?);
+            Ok(())
+        })
+        .await?;
+        value.ok_or_else(|| self.unread(ask))
+    }
+
+    /// [`Caller::call`], compiled once for all there is to build and to read.
+    async fn call_any(&self, ask: Ask, build: Build<'_>, read: Read<'_>) -> Result<(), Error> {
         let deadline = Instant::now() + Duration::from_millis(self.retry.total_ms);
         let tries = if ask.effort == Effort::Once { 1 } else { self.retry.attempts_max.max(1) };
         let mut attempt = 1;
@@ -182,8 +198,8 @@ impl Caller {
             self.wait_for_breaker(ask, deadline).await?;
             // Built after the waits, so that its timestamp is fresh.
             let request = build()?;
-            let error = match self.attempt(ask, attempt, request, deadline, &read).await {
-                Ok(value) => return Ok(value),
+            let error = match self.attempt(ask, attempt, request, deadline, read).await {
+                Ok(()) => return Ok(()),
                 Err(error) => error.into_inner(),
             };
             let pause = error.retry_after.unwrap_or_else(|| self.retry.pause(attempt, retry::random_unit()));
@@ -198,19 +214,36 @@ impl Caller {
 
     /// Makes a call at most once, and begins it before `send_before` or not at all; says how far it came. The answer is
     /// waited for as long as the configuration allows, also beyond `send_before`.
-    pub async fn call_once<T>(
+    pub async fn call_once<T: Send>(
         &self,
         ask: Ask,
         send_before: Instant,
-        build: impl FnOnce() -> Result<reqwest::Request, Error>,
-        read: impl Fn(&Reply) -> Result<T, Error>,
+        build: impl FnOnce() -> Result<reqwest::Request, Error> + Send,
+        read: impl Fn(&Reply) -> Result<T, Error> + Send + Sync,
     ) -> Result<T, OnceError> {
+        let (mut build, mut value) = (Some(build), None);
+        let mut build = || build.take().map_or_else(|| Err(self.unread(ask)), |build| build());
+        let mut read = |reply: &Reply| {
+            value = Some(read(reply)?);
+            Ok(())
+        };
+        self.call_any_once(ask, send_before, &mut build, &mut read).await?;
+        value.ok_or_else(|| OnceError::Answered(self.unread(ask)))
+    }
+
+    async fn call_any_once(
+        &self,
+        ask: Ask,
+        send_before: Instant,
+        build: &mut (dyn FnMut() -> Result<reqwest::Request, Error> + Send),
+        read: Read<'_>,
+    ) -> Result<(), OnceError> {
         self.wait_for_allowance(ask, send_before).await.map_err(OnceError::NotSent)?;
         self.wait_for_breaker(ask, send_before).await.map_err(OnceError::NotSent)?;
         let request = build();
         if let (Ok(_), true) = (&request, Instant::now() < send_before) {
             let deadline = Instant::now() + self.timeout;
-            return self.attempt(ask, 1, request.map_err(OnceError::NotSent)?, deadline, &read).await;
+            return self.attempt(ask, 1, request.map_err(OnceError::NotSent)?, deadline, read).await;
         }
         // The breaker's place for a probe is given back: nothing was learned about the exchange.
         lock(&self.gate).breaker.abandoned();
@@ -220,14 +253,19 @@ impl Caller {
         })))
     }
 
-    async fn attempt<T>(
+    /// For what cannot happen: a call that is made at most once was built twice, or succeeded and its answer was not read.
+    fn unread(&self, ask: Ask) -> Error {
+        Error::new(self.exchange, ask.operation, ErrorType::Parse, "Spark built the call twice or did not read its answer")
+    }
+
+    async fn attempt(
         &self,
         ask: Ask,
         attempt: u32,
         request: reqwest::Request,
         deadline: Instant,
-        read: &impl Fn(&Reply) -> Result<T, Error>,
-    ) -> Result<T, OnceError> {
+        read: Read<'_>,
+    ) -> Result<(), OnceError> {
         let started_at = now();
         let started = Instant::now();
         let timeout = self.timeout.min(deadline.saturating_duration_since(started));

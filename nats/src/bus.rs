@@ -9,6 +9,7 @@ use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
 use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind};
 use async_nats::{Event, HeaderMap, ServerError, jetstream};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 use spark_bus_schema::{Kind, Message, encode, header};
 use tokio::sync::watch;
@@ -145,65 +146,70 @@ impl Bus {
     ///
     /// # Errors
     /// The URL cannot be parsed or the credentials cannot be read.
-    pub async fn connect(options: ConnectOptions) -> Result<Self, Error> {
-        Self::connect_with(options, &Tls::default()).await
+    pub fn connect(options: ConnectOptions) -> BoxFuture<'static, Result<Self, Error>> {
+        Box::pin(async move { Self::connect_with(options, &Tls::default()).await })
     }
 
     /// As [`Bus::connect`], with TLS beyond what the address asks for.
     ///
     /// # Errors
     /// As [`Bus::connect`], or a certificate cannot be read.
-    pub async fn connect_with(options: ConnectOptions, tls: &Tls) -> Result<Self, Error> {
-        let (sender, connected) = watch::channel(false);
-        let denied = Arc::new(Mutex::new(BTreeSet::new()));
-        let seen = Arc::clone(&denied);
-        let name = options.name.clone();
-        let nats = async_nats::ConnectOptions::new()
-            .name(&options.name)
-            .custom_inbox_prefix(inbox_prefix(&options.name))
-            .retry_on_initial_connect()
-            .max_reconnects(None)
-            .ping_interval(PING_INTERVAL)
-            .request_timeout(Some(REQUEST_TIMEOUT))
-            .ignore_discovered_servers()
-            .reconnect_delay_callback(|attempt| {
-                RECONNECT_PAUSE_MAX.min(Duration::from_millis(20 * u64::try_from(attempt).unwrap_or(u64::MAX).min(25)))
-            })
-            .event_callback(move |event| {
-                note(&event, &sender, &seen, &name);
-                std::future::ready(())
-            });
-        let nats = match &options.credentials {
-            Credentials::None => nats,
-            Credentials::NkeySeedFile(path) => {
-                let wrong = |reason: String| Error::Credentials { path: path.clone(), reason };
-                let seed = std::fs::read_to_string(path).map_err(|source| wrong(source.to_string()))?;
-                // The client would find out only at each connect, and try for ever.
-                if nkeys::KeyPair::from_seed(seed.trim()).is_err() {
-                    return Err(wrong("not an nkey seed (58 characters that begin with SU)".to_owned()));
+    pub fn connect_with(options: ConnectOptions, tls: &Tls) -> BoxFuture<'_, Result<Self, Error>> {
+        Box::pin(async move {
+            let (sender, connected) = watch::channel(false);
+            let denied = Arc::new(Mutex::new(BTreeSet::new()));
+            let seen = Arc::clone(&denied);
+            let name = options.name.clone();
+            let nats = async_nats::ConnectOptions::new()
+                .name(&options.name)
+                .custom_inbox_prefix(inbox_prefix(&options.name))
+                .retry_on_initial_connect()
+                .max_reconnects(None)
+                .ping_interval(PING_INTERVAL)
+                .request_timeout(Some(REQUEST_TIMEOUT))
+                .ignore_discovered_servers()
+                .reconnect_delay_callback(|attempt| {
+                    RECONNECT_PAUSE_MAX.min(Duration::from_millis(20 * u64::try_from(attempt).unwrap_or(u64::MAX).min(25)))
+                })
+                .event_callback(move |event| {
+                    note(&event, &sender, &seen, &name);
+                    std::future::ready(())
+                });
+            let nats = match &options.credentials {
+                Credentials::None => nats,
+                Credentials::NkeySeedFile(path) => {
+                    let wrong = |reason: String| Error::Credentials { path: path.clone(), reason };
+                    let seed = std::fs::read_to_string(path).map_err(|source| wrong(source.to_string()))?;
+                    // The client would find out only at each connect, and try for ever.
+                    if nkeys::KeyPair::from_seed(seed.trim()).is_err() {
+                        return Err(wrong("not an nkey seed (58 characters that begin with SU)".to_owned()));
+                    }
+                    nats.nkey(seed.trim().to_owned())
                 }
-                nats.nkey(seed.trim().to_owned())
-            }
-            Credentials::CredsFile(path) => nats
-                .credentials_file(path)
+                Credentials::CredsFile(path) => nats
+                    .credentials_file(path)
+                    .await
+                    .map_err(|source| Error::Credentials { path: path.clone(), reason: source.to_string() })?,
+                Credentials::UserAndPassword { user, password } => {
+                    nats.user_and_password(user.clone(), password.expose_secret().to_owned())
+                }
+                Credentials::Token(token) => nats.token(token.expose_secret().to_owned()),
+            };
+            let nats = with_tls(nats, tls)?;
+            let servers: Vec<async_nats::ServerAddr> =
+                options.url.split(',').map(|url| url.trim().parse()).collect::<Result<_, _>>().map_err(
+                    |error: std::io::Error| Error::Connect {
+                        url: options.url.clone(),
+                        reason: format!("{error}; write it like nats://127.0.0.1:4222"),
+                    },
+                )?;
+            let client = nats
+                .connect(servers)
                 .await
-                .map_err(|source| Error::Credentials { path: path.clone(), reason: source.to_string() })?,
-            Credentials::UserAndPassword { user, password } => {
-                nats.user_and_password(user.clone(), password.expose_secret().to_owned())
-            }
-            Credentials::Token(token) => nats.token(token.expose_secret().to_owned()),
-        };
-        let nats = with_tls(nats, tls)?;
-        let servers: Vec<async_nats::ServerAddr> =
-            options.url.split(',').map(|url| url.trim().parse()).collect::<Result<_, _>>().map_err(|error: std::io::Error| {
-                Error::Connect { url: options.url.clone(), reason: format!("{error}; write it like nats://127.0.0.1:4222") }
-            })?;
-        let client = nats
-            .connect(servers)
-            .await
-            .map_err(|error| Error::Connect { url: options.url.clone(), reason: error.to_string() })?;
-        let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
-        Ok(Self { name: options.name, client, jetstream, connected, denied, publishes: Publishes::default() })
+                .map_err(|error| Error::Connect { url: options.url.clone(), reason: error.to_string() })?;
+            let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client.clone());
+            Ok(Self { name: options.name, client, jetstream, connected, denied, publishes: Publishes::default() })
+        })
     }
 
     /// The name given at [`Bus::connect`].
@@ -225,10 +231,12 @@ impl Bus {
     }
 
     /// Waits until the broker is there.
-    pub async fn wait_connected(&self) {
-        let mut connected = self.connected.clone();
-        // The sender lives in the client's event callback, which outlives this handle.
-        let _ = connected.wait_for(|connected| *connected).await;
+    pub fn wait_connected(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let mut connected = self.connected.clone();
+            // The sender lives in the client's event callback, which outlives this handle.
+            let _ = connected.wait_for(|connected| *connected).await;
+        })
     }
 
     /// Publishes and waits until the stream has it; tries again while the broker is away.
@@ -243,8 +251,14 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Bus::publish`].
-    pub async fn store_kind(&self, subject: &str, kind: Kind, payload: Bytes, meta: Meta) -> Result<u64, PublishError> {
-        self.store(subject, headers(kind, &meta), payload).await
+    pub fn store_kind<'a>(
+        &'a self,
+        subject: &'a str,
+        kind: Kind,
+        payload: Bytes,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<u64, PublishError>> {
+        Box::pin(async move { self.store(subject, headers(kind, &meta), payload).await })
     }
 
     pub(crate) async fn store(&self, subject: &str, headers: HeaderMap, payload: Bytes) -> Result<u64, PublishError> {
@@ -317,45 +331,51 @@ impl Bus {
     ///
     /// # Errors
     /// The broker is away or refuses.
-    pub async fn last(&self, stream: &'static str, subject: &str) -> Result<Option<Delivery>, Error> {
-        let action = || format!("read the last message of {subject} in {stream}");
-        let handle = self.jetstream.get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
-        match handle.get_last_raw_message_by_subject(subject).await {
-            Ok(found) => Ok(Some(delivery(stream, found))),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(Error::broker(action(), text(&error))),
-        }
+    pub fn last<'a>(&'a self, stream: &'static str, subject: &'a str) -> BoxFuture<'a, Result<Option<Delivery>, Error>> {
+        Box::pin(async move {
+            let action = || format!("read the last message of {subject} in {stream}");
+            let handle = self.jetstream.get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
+            match handle.get_last_raw_message_by_subject(subject).await {
+                Ok(found) => Ok(Some(delivery(stream, found))),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(Error::broker(action(), text(&error))),
+            }
+        })
     }
 
     /// One message by its sequence; none when it was never there, or is gone.
     ///
     /// # Errors
     /// The broker is away or refuses.
-    pub async fn get(&self, stream: &'static str, sequence: u64) -> Result<Option<Delivery>, Error> {
-        let action = || format!("read message {sequence} of {stream}");
-        let handle = self.jetstream.get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
-        match handle.direct_get(sequence).await {
-            Ok(found) => Ok(Some(delivery(stream, found))),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::broker(action(), text(&error))),
-        }
+    pub fn get(&self, stream: &'static str, sequence: u64) -> BoxFuture<'_, Result<Option<Delivery>, Error>> {
+        Box::pin(async move {
+            let action = || format!("read message {sequence} of {stream}");
+            let handle = self.jetstream.get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
+            match handle.direct_get(sequence).await {
+                Ok(found) => Ok(Some(delivery(stream, found))),
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Error::broker(action(), text(&error))),
+            }
+        })
     }
 
     /// First and last sequence of a stream.
     ///
     /// # Errors
     /// The broker is away, refuses, or there is no such stream.
-    pub async fn bounds(&self, stream: &'static str) -> Result<(u64, u64), Error> {
-        let state = self.stream_state(stream).await?;
-        Ok((state.first_sequence, state.last_sequence))
+    pub fn bounds(&self, stream: &'static str) -> BoxFuture<'_, Result<(u64, u64), Error>> {
+        Box::pin(async move {
+            let state = self.stream_state(stream).await?;
+            Ok((state.first_sequence, state.last_sequence))
+        })
     }
 
     /// Number of messages in a stream.
     ///
     /// # Errors
     /// As [`Bus::bounds`].
-    pub async fn message_count(&self, stream: &'static str) -> Result<u64, Error> {
-        Ok(self.stream_state(stream).await?.messages)
+    pub fn message_count(&self, stream: &'static str) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move { Ok(self.stream_state(stream).await?.messages) })
     }
 
     async fn stream_state(&self, stream: &'static str) -> Result<jetstream::stream::State, Error> {
@@ -371,20 +391,24 @@ impl Bus {
     ///
     /// # Errors
     /// The broker is away or refuses.
-    pub async fn delete(&self, stream: &'static str, sequence: u64) -> Result<bool, Error> {
-        let action = || format!("delete message {sequence} of {stream}");
-        let handle = self.jetstream.get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
-        handle.delete_message(sequence).await.map_err(|error| Error::broker(action(), text(&error)))
+    pub fn delete(&self, stream: &'static str, sequence: u64) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(async move {
+            let action = || format!("delete message {sequence} of {stream}");
+            let handle = self.jetstream.get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
+            handle.delete_message(sequence).await.map_err(|error| Error::broker(action(), text(&error)))
+        })
     }
 
     /// Round trip to the broker.
     ///
     /// # Errors
     /// The broker is away.
-    pub async fn ping(&self) -> Result<Duration, Error> {
-        let start = std::time::Instant::now();
-        self.client.flush().await.map_err(|error| Error::broker("ping the broker", error))?;
-        Ok(start.elapsed())
+    pub fn ping(&self) -> BoxFuture<'_, Result<Duration, Error>> {
+        Box::pin(async move {
+            let start = std::time::Instant::now();
+            self.client.flush().await.map_err(|error| Error::broker("ping the broker", error))?;
+            Ok(start.elapsed())
+        })
     }
 
     /// Version that the broker tells, once connected.
@@ -394,10 +418,12 @@ impl Bus {
     }
 
     /// Sends what is buffered and ends the connection. Acknowledged publishes are safe without it.
-    pub async fn close(&self) {
-        if let Err(error) = self.client.drain().await {
-            tracing::debug!(%error, "drain the connection");
-        }
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.client.drain().await {
+                tracing::debug!(%error, "drain the connection");
+            }
+        })
     }
 
     pub(crate) fn jetstream(&self) -> &jetstream::Context {
@@ -473,7 +499,9 @@ fn note(event: &Event, sender: &watch::Sender<bool>, denied: &Mutex<BTreeSet<Str
                 denied.lock().unwrap_or_else(PoisonError::into_inner).insert(subject);
             }
         }
-        Event::SlowConsumer(id) => tracing::warn!(name, id, "messages dropped: this process reads too slowly"),
+        Event::SlowConsumer(id) => {
+            tracing::warn!(name, id, "messages dropped: this process reads too slowly")
+        }
         other => tracing::debug!(name, event = %other, "broker connection"),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -74,7 +75,9 @@ impl Checkpoint {
             })
             .optional()
             .map_err(|source| self.wrap(source))?;
-        let Some((state, cursors, boundary_ns)) = row else { return Ok(None) };
+        let Some((state, cursors, boundary_ns)) = row else {
+            return Ok(None);
+        };
         let cursors = serde_json::from_str(&cursors).map_err(|error| Error::State {
             process: "checkpoint".to_owned(),
             path: self.path.clone(),
@@ -126,8 +129,12 @@ impl Saver {
     /// # Errors
     /// The last one could not be written.
     pub fn is_idle(&mut self) -> Result<bool, Error> {
-        let Some(running) = &mut self.running else { return Ok(true) };
-        let Some(ended) = running.now_or_never() else { return Ok(false) };
+        let Some(running) = &mut self.running else {
+            return Ok(true);
+        };
+        let Some(ended) = running.now_or_never() else {
+            return Ok(false);
+        };
         self.running = None;
         told(ended).map(|()| true)
     }
@@ -161,11 +168,13 @@ impl Saver {
     ///
     /// # Errors
     /// This one or the one before could not be written.
-    pub async fn finish(mut self, saved: Saved) -> Result<(), Error> {
-        if let Some(running) = self.running.take() {
-            told(running.await)?;
-        }
-        write(&self.checkpoint, &saved)
+    pub fn finish(mut self, saved: Saved) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            if let Some(running) = self.running.take() {
+                told(running.await)?;
+            }
+            write(&self.checkpoint, &saved)
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{self, Message};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use spark_bus_schema::Timestamp;
 use tokio::sync::mpsc;
@@ -78,10 +79,12 @@ impl Follower {
     }
 
     /// Whatever has arrived: at least one message, at most [`BATCH_MAX`]. Safe to cancel.
-    pub async fn next(&mut self) -> Option<Vec<Delivery>> {
-        let batch = self.batches.recv().await?;
-        self.taken += 1;
-        Some(batch)
+    pub fn next(&mut self) -> BoxFuture<'_, Option<Vec<Delivery>>> {
+        Box::pin(async move {
+            let batch = self.batches.recv().await?;
+            self.taken += 1;
+            Some(batch)
+        })
     }
 
     /// Whether everything stored so far has been handed over. False while the broker is away.
@@ -165,7 +168,9 @@ impl Reader {
             Start::Beginning => return Ok(DeliverPolicy::All),
             Start::LastPerSubject => return Ok(DeliverPolicy::LastPerSubject),
             Start::New => return Ok(DeliverPolicy::New),
-            Start::Since(at) => return Ok(DeliverPolicy::ByStartTime { start_time: date_time(at) }),
+            Start::Since(at) => {
+                return Ok(DeliverPolicy::ByStartTime { start_time: date_time(at) });
+            }
             Start::After(cursor) => cursor,
         };
         let state = jetstream.get_stream(self.stream).await.map_err(|error| text(&error))?.cached_info().state.clone();
@@ -212,7 +217,9 @@ impl Reader {
             let mut batch = Vec::with_capacity(16);
             let mut broken = self.take(first, &mut expected, &mut batch).err();
             while broken.is_none() && batch.len() < BATCH_MAX {
-                let Some(message) = messages.next().now_or_never() else { break };
+                let Some(message) = messages.next().now_or_never() else {
+                    break;
+                };
                 broken = self.take(message, &mut expected, &mut batch).err();
             }
             if let Some(last) = batch.last() {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use spark_bus_schema::orders::Epoch;
 use spark_bus_schema::subject::LEDGER;
@@ -87,28 +88,30 @@ impl Lease {
     ///
     /// # Errors
     /// The folder cannot be used, or the broker refuses for good.
-    pub async fn acquire(service: &Service, epoch_subject: &'static str) -> Result<Self, Error> {
-        let lock = lock(&service.data_dir).await?;
-        let shared = Arc::new(Shared {
-            bus: service.bus.clone(),
-            key: subject(service.name),
-            holder: holder(&service.data_dir)?,
-            started: Instant::now(),
-            valid_until_ms: AtomicU64::new(0),
-            revision: AtomicU64::new(0),
-            lost: CancellationToken::new(),
-        });
-        loop {
-            shared.take(service).await?;
-            let epoch = shared.append_epoch(service.name, epoch_subject).await?;
-            // Paused in between, another one may have taken over; its epoch then lies behind ours and it will notice.
-            if shared.renew().await {
-                service.status.set(ProcessState::Running, None);
-                tracing::info!(epoch, holder = shared.holder, "holds the lease");
-                let renewal = tokio::spawn(keep(Arc::clone(&shared)));
-                return Ok(Self { shared, epoch, epoch_subject, renewal, _lock: lock });
+    pub fn acquire<'a>(service: &'a Service, epoch_subject: &'static str) -> BoxFuture<'a, Result<Self, Error>> {
+        Box::pin(async move {
+            let lock = lock(&service.data_dir).await?;
+            let shared = Arc::new(Shared {
+                bus: service.bus.clone(),
+                key: subject(service.name),
+                holder: holder(&service.data_dir)?,
+                started: Instant::now(),
+                valid_until_ms: AtomicU64::new(0),
+                revision: AtomicU64::new(0),
+                lost: CancellationToken::new(),
+            });
+            loop {
+                shared.take(service).await?;
+                let epoch = shared.append_epoch(service.name, epoch_subject).await?;
+                // Paused in between, another one may have taken over; its epoch then lies behind ours and it will notice.
+                if shared.renew().await {
+                    service.status.set(ProcessState::Running, None);
+                    tracing::info!(epoch, holder = shared.holder, "holds the lease");
+                    let renewal = tokio::spawn(keep(Arc::clone(&shared)));
+                    return Ok(Self { shared, epoch, epoch_subject, renewal, _lock: lock });
+                }
             }
-        }
+        })
     }
 
     /// LEDGER sequence of this holder's epoch.
@@ -140,17 +143,21 @@ impl Lease {
     }
 
     /// Resolves when another holder has taken over.
-    pub async fn lost(&self) {
-        self.shared.lost.cancelled().await;
+    pub fn lost(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.shared.lost.cancelled().await;
+        })
     }
 
     /// Frees the key, so that a standby need not wait.
-    pub async fn release(self) {
-        self.renewal.abort();
-        self.shared.valid_until_ms.store(0, Ordering::Release);
-        if let Err(error) = self.shared.write(String::new()).await {
-            tracing::debug!(%error, "release the lease");
-        }
+    pub fn release(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            self.renewal.abort();
+            self.shared.valid_until_ms.store(0, Ordering::Release);
+            if let Err(error) = self.shared.write(String::new()).await {
+                tracing::debug!(%error, "release the lease");
+            }
+        })
     }
 }
 
@@ -199,7 +206,9 @@ impl Shared {
                 Err(AppendError::Conflict) => {
                     writer.reopen().await?;
                 }
-                Err(AppendError::Refused(source)) => return Err(Error::Publish { subject: epoch_subject.to_owned(), source }),
+                Err(AppendError::Refused(source)) => {
+                    return Err(Error::Publish { subject: epoch_subject.to_owned(), source });
+                }
             }
         }
     }

@@ -35,6 +35,9 @@ pub use decider::run_decider;
 pub use delivery::{Cursor, Delivery};
 pub use error::Error;
 pub use follower::{Follower, Start};
+/// What a process's `run` and most of what is awaited here return. The body of an `async fn` is compiled again in every crate
+/// that awaits it, with all that it awaits; that of a boxed future only here.
+pub use futures_util::future::BoxFuture;
 pub use lease::Lease;
 pub use listen::{Heard, Listener};
 pub use machine::{Effects, Input, Machine, Reject};

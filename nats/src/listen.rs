@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use spark_bus_schema::{DecodeError, Message, header};
 
 use crate::bus::Bus;
@@ -36,10 +37,12 @@ pub struct Listener {
 
 impl Listener {
     /// The next message; none when the connection was closed for good. Goes on by itself after the broker was away. Safe to cancel.
-    pub async fn next(&mut self) -> Option<Heard> {
-        let message = self.messages.next().await?;
-        let kind = message.headers.as_ref().and_then(|headers| headers.get(header::KIND)).map(ToString::to_string);
-        Some(Heard { subject: message.subject.to_string(), kind, payload: message.payload })
+    pub fn next(&mut self) -> BoxFuture<'_, Option<Heard>> {
+        Box::pin(async move {
+            let message = self.messages.next().await?;
+            let kind = message.headers.as_ref().and_then(|headers| headers.get(header::KIND)).map(ToString::to_string);
+            Some(Heard { subject: message.subject.to_string(), kind, payload: message.payload })
+        })
     }
 }
 
@@ -49,9 +52,11 @@ impl Bus {
     ///
     /// # Errors
     /// The connection is closed for good.
-    pub async fn listen(&self, subject: &str) -> Result<Listener, Error> {
-        let messages = self.raw_client().subscribe(subject.to_owned()).await;
-        let messages = messages.map_err(|error| Error::broker(format!("listen to {subject}"), error))?;
-        Ok(Listener { messages })
+    pub fn listen<'a>(&'a self, subject: &'a str) -> BoxFuture<'a, Result<Listener, Error>> {
+        Box::pin(async move {
+            let messages = self.raw_client().subscribe(subject.to_owned()).await;
+            let messages = messages.map_err(|error| Error::broker(format!("listen to {subject}"), error))?;
+            Ok(Listener { messages })
+        })
     }
 }

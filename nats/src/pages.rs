@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, StatusCode};
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use spark_bus_schema::Timestamp;
 use time::format_description::well_known::Rfc3339;
@@ -49,24 +50,26 @@ impl Bus {
     ///
     /// # Errors
     /// The broker refuses, or did not answer whole several times.
-    pub async fn page(&self, stream: &'static str, subject: &str, from: From) -> Result<Vec<Delivery>, Error> {
-        let mut pause = RETRY_PAUSE.0;
-        let mut attempts = 0;
-        loop {
-            self.wait_connected().await;
-            match self.page_once(stream, subject, from).await {
-                Ok(page) => return Ok(page),
-                Err(reason) => {
-                    tracing::debug!(stream, subject, reason, "read the page again");
-                    attempts += 1;
-                    if attempts >= ATTEMPTS_MAX {
-                        return Err(Error::broker(format!("read {subject} in {stream}"), reason));
+    pub fn page<'a>(&'a self, stream: &'static str, subject: &'a str, from: From) -> BoxFuture<'a, Result<Vec<Delivery>, Error>> {
+        Box::pin(async move {
+            let mut pause = RETRY_PAUSE.0;
+            let mut attempts = 0;
+            loop {
+                self.wait_connected().await;
+                match self.page_once(stream, subject, from).await {
+                    Ok(page) => return Ok(page),
+                    Err(reason) => {
+                        tracing::debug!(stream, subject, reason, "read the page again");
+                        attempts += 1;
+                        if attempts >= ATTEMPTS_MAX {
+                            return Err(Error::broker(format!("read {subject} in {stream}"), reason));
+                        }
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(RETRY_PAUSE.1);
                     }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY_PAUSE.1);
                 }
             }
-        }
+        })
     }
 
     async fn page_once(&self, stream: &'static str, subject: &str, from: From) -> Result<Vec<Delivery>, String> {
@@ -88,9 +91,13 @@ impl Bus {
             match answer.status {
                 None | Some(StatusCode::OK) => {}
                 // The end of the batch; nothing (more) there.
-                Some(status) if status == StatusCode::from_u16(204).unwrap_or_default() => return Ok(page),
+                Some(status) if status == StatusCode::from_u16(204).unwrap_or_default() => {
+                    return Ok(page);
+                }
                 Some(StatusCode::NOT_FOUND) => return Ok(page),
-                Some(status) => return Err(format!("{status} {}", answer.description.unwrap_or_default())),
+                Some(status) => {
+                    return Err(format!("{status} {}", answer.description.unwrap_or_default()));
+                }
             }
             let headers = answer.headers.unwrap_or_default();
             let found = delivery(stream, headers, answer.payload)?;

@@ -10,6 +10,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pu
 use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{AckKind, Message};
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 
 use crate::bus::{Bus, REQUEST_TIMEOUT, text};
 use crate::delivery::Delivery;
@@ -57,19 +58,21 @@ impl Queue {
 
     /// The next message; waits for one, and while the broker is away. When it is dropped at the wrong moment, a message that was
     /// under way comes again after [`Settings::ack_wait`].
-    pub async fn next(&mut self) -> Task {
-        loop {
-            self.bus.wait_connected().await;
-            match self.pull().await {
-                Ok(Some(task)) => return task,
-                Ok(None) => {}
-                Err(reason) => {
-                    tracing::debug!(stream = self.stream, consumer = self.name, reason, "ask the queue again");
-                    self.consumer = None;
-                    tokio::time::sleep(RESTART_PAUSE).await;
+    pub fn next(&mut self) -> BoxFuture<'_, Task> {
+        Box::pin(async move {
+            loop {
+                self.bus.wait_connected().await;
+                match self.pull().await {
+                    Ok(Some(task)) => return task,
+                    Ok(None) => {}
+                    Err(reason) => {
+                        tracing::debug!(stream = self.stream, consumer = self.name, reason, "ask the queue again");
+                        self.consumer = None;
+                        tokio::time::sleep(RESTART_PAUSE).await;
+                    }
                 }
             }
-        }
+        })
     }
 
     async fn pull(&mut self) -> Result<Option<Task>, String> {
@@ -122,25 +125,27 @@ impl Task {
     ///
     /// # Errors
     /// The broker is away or refuses: the message comes again.
-    pub async fn done(&self) -> Result<(), Error> {
-        self.confirmed("take", AckKind::Ack).await
+    pub fn done(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.confirmed("take", AckKind::Ack).await })
     }
 
     /// Says that this worker is still at it.
     ///
     /// # Errors
     /// The connection is closed for good. A broker that is away does not hear it, and gives the message to another worker.
-    pub async fn keep(&self) -> Result<(), Error> {
-        let sent = self.acker.ack_with(AckKind::Progress).await;
-        sent.map_err(|error| Error::broker(format!("keep {}", self.delivery.subject), error))
+    pub fn keep(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let sent = self.acker.ack_with(AckKind::Progress).await;
+            sent.map_err(|error| Error::broker(format!("keep {}", self.delivery.subject), error))
+        })
     }
 
     /// Gives the message back: the next worker gets it at once.
     ///
     /// # Errors
     /// As [`Task::done`]: it comes again later.
-    pub async fn give_back(&self) -> Result<(), Error> {
-        self.confirmed("give back", AckKind::Nak(None)).await
+    pub fn give_back(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { self.confirmed("give back", AckKind::Nak(None)).await })
     }
 
     /// An answer that the broker has confirmed: one that is only sent is lost when the process ends with it.

@@ -1,6 +1,7 @@
 //! Publishing a stored message again, as it was: for an operator who has removed what kept it from being handled.
 
 use async_nats::HeaderMap;
+use futures_util::future::BoxFuture;
 use spark_bus_schema::header;
 
 use crate::bus::{Bus, PublishError};
@@ -12,12 +13,16 @@ impl Bus {
     ///
     /// # Errors
     /// As [`Bus::publish`].
-    pub async fn publish_again(&self, original: &Delivery) -> Result<u64, PublishError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in original.headers.iter().filter(|(name, _)| !name.starts_with("Nats-") && name != header::REPLAY_OF) {
-            headers.append(name.as_str(), value.as_str());
-        }
-        headers.insert(header::REPLAY_OF, format!("{}:{}", original.stream, original.sequence));
-        self.store(&original.subject, headers, original.payload.clone()).await
+    pub fn publish_again<'a>(&'a self, original: &'a Delivery) -> BoxFuture<'a, Result<u64, PublishError>> {
+        Box::pin(async move {
+            let mut headers = HeaderMap::new();
+            for (name, value) in
+                original.headers.iter().filter(|(name, _)| !name.starts_with("Nats-") && name != header::REPLAY_OF)
+            {
+                headers.append(name.as_str(), value.as_str());
+            }
+            headers.insert(header::REPLAY_OF, format!("{}:{}", original.stream, original.sequence));
+            self.store(&original.subject, headers, original.payload.clone()).await
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! State that follows from one stream, kept across restarts: for processes whose output is not a decision of a `Machine`
 //! but which must know the whole story (positions, open orders) without reading it all at every start.
 
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -32,23 +33,25 @@ impl Resume {
     ///
     /// # Errors
     /// The file cannot be used.
-    pub async fn open(service: &Service, stream: &'static str) -> Result<Option<(Self, Option<Vec<u8>>)>, Error> {
-        let checkpoint = Checkpoint::open(&service.data_dir.join("checkpoint.sqlite"))?;
-        let saved = checkpoint.load()?.unwrap_or_default();
-        let cursor = saved.cursors.get(stream).copied();
-        let is_there = match cursor {
-            None => false,
-            Some(cursor) => tokio::select! {
-                is_there = is_there(&service.bus, stream, cursor) => is_there,
-                () = service.shutdown.cancelled() => return Ok(None),
-            },
-        };
-        if cursor.is_some() && !is_there {
-            tracing::error!(stream, "no longer holds what the saved state follows from; reading it from its beginning");
-        }
-        let state = is_there.then_some(saved.state);
-        let cursor = cursor.filter(|_| is_there);
-        Ok(Some((Self { checkpoint, stream, cursor, changed: false, saved_at: Instant::now() }, state)))
+    pub fn open<'a>(service: &'a Service, stream: &'static str) -> BoxFuture<'a, Result<Option<(Self, Option<Vec<u8>>)>, Error>> {
+        Box::pin(async move {
+            let checkpoint = Checkpoint::open(&service.data_dir.join("checkpoint.sqlite"))?;
+            let saved = checkpoint.load()?.unwrap_or_default();
+            let cursor = saved.cursors.get(stream).copied();
+            let is_there = match cursor {
+                None => false,
+                Some(cursor) => tokio::select! {
+                    is_there = is_there(&service.bus, stream, cursor) => is_there,
+                    () = service.shutdown.cancelled() => return Ok(None),
+                },
+            };
+            if cursor.is_some() && !is_there {
+                tracing::error!(stream, "no longer holds what the saved state follows from; reading it from its beginning");
+            }
+            let state = is_there.then_some(saved.state);
+            let cursor = cursor.filter(|_| is_there);
+            Ok(Some((Self { checkpoint, stream, cursor, changed: false, saved_at: Instant::now() }, state)))
+        })
     }
 
     /// Where a follower begins.
@@ -81,7 +84,9 @@ impl Resume {
     /// # Errors
     /// As [`Resume::save_when_due`].
     pub fn save(&mut self, state: impl FnOnce() -> Vec<u8>) -> Result<(), Error> {
-        let Some(cursor) = self.cursor.filter(|_| self.changed) else { return Ok(()) };
+        let Some(cursor) = self.cursor.filter(|_| self.changed) else {
+            return Ok(());
+        };
         let cursors = BTreeMap::from([(self.stream.to_owned(), cursor)]);
         self.checkpoint.save(&Saved { state: state(), cursors, boundary_ns: 0 })?;
         self.changed = false;
@@ -91,15 +96,17 @@ impl Resume {
 }
 
 /// Whether the message at the cursor is still the one it was. Waits while the broker is away.
-pub async fn is_there(bus: &Bus, stream: &'static str, cursor: Cursor) -> bool {
-    loop {
-        bus.wait_connected().await;
-        match bus.get(stream, cursor.sequence).await {
-            Ok(found) => return found.is_some_and(|found| found.stored_at == cursor.stored_at),
-            Err(error) => {
-                tracing::debug!(%error, "look for the saved place again");
-                tokio::time::sleep(LOOK_PAUSE).await;
+pub fn is_there<'a>(bus: &'a Bus, stream: &'static str, cursor: Cursor) -> BoxFuture<'a, bool> {
+    Box::pin(async move {
+        loop {
+            bus.wait_connected().await;
+            match bus.get(stream, cursor.sequence).await {
+                Ok(found) => return found.is_some_and(|found| found.stored_at == cursor.stored_at),
+                Err(error) => {
+                    tracing::debug!(%error, "look for the saved place again");
+                    tokio::time::sleep(LOOK_PAUSE).await;
+                }
             }
         }
-    }
+    })
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType};
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use spark_bus_schema::subject;
 
@@ -113,7 +114,9 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Created(name) => write!(f, "stream {name} created"),
-            Self::Updated(name, points) => write!(f, "stream {name} updated: {}", points.join(", ")),
+            Self::Updated(name, points) => {
+                write!(f, "stream {name} updated: {}", points.join(", "))
+            }
             Self::Unchanged(name) => write!(f, "stream {name} as declared"),
         }
     }
@@ -132,13 +135,15 @@ pub struct Drift {
 ///
 /// # Errors
 /// The broker is away or refuses, e.g. an update that it does not allow; the message names the stream.
-pub async fn ensure(bus: &Bus, settings: Settings) -> Result<Vec<Change>, Error> {
-    let mut changes = Vec::new();
-    for declared in &DECLARED.stream {
-        let want = config(declared, settings);
-        changes.push(ensure_one(bus, want).await?);
-    }
-    Ok(changes)
+pub fn ensure(bus: &Bus, settings: Settings) -> BoxFuture<'_, Result<Vec<Change>, Error>> {
+    Box::pin(async move {
+        let mut changes = Vec::new();
+        for declared in &DECLARED.stream {
+            let want = config(declared, settings);
+            changes.push(ensure_one(bus, want).await?);
+        }
+        Ok(changes)
+    })
 }
 
 async fn ensure_one(bus: &Bus, want: Config) -> Result<Change, Error> {
@@ -161,19 +166,21 @@ async fn ensure_one(bus: &Bus, want: Config) -> Result<Change, Error> {
 ///
 /// # Errors
 /// The broker is away.
-pub async fn drift(bus: &Bus, settings: Settings) -> Result<Vec<Drift>, Error> {
-    let mut drifts = Vec::new();
-    for declared in &DECLARED.stream {
-        let want = config(declared, settings);
-        let points = match existing(bus, &want.name).await? {
-            Some(have) => differences(&have, &want),
-            None => vec!["missing".to_owned()],
-        };
-        if !points.is_empty() {
-            drifts.push(Drift { stream: want.name, points });
+pub fn drift(bus: &Bus, settings: Settings) -> BoxFuture<'_, Result<Vec<Drift>, Error>> {
+    Box::pin(async move {
+        let mut drifts = Vec::new();
+        for declared in &DECLARED.stream {
+            let want = config(declared, settings);
+            let points = match existing(bus, &want.name).await? {
+                Some(have) => differences(&have, &want),
+                None => vec!["missing".to_owned()],
+            };
+            if !points.is_empty() {
+                drifts.push(Drift { stream: want.name, points });
+            }
         }
-    }
-    Ok(drifts)
+        Ok(drifts)
+    })
 }
 
 /// The stream's configuration, or none when there is no such stream. A broker that is still starting is asked again.

@@ -1,6 +1,7 @@
 //! What the broker itself says about streams and their readers: for dashboards, not for decisions.
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,37 +74,41 @@ impl Bus {
     ///
     /// # Errors
     /// The broker is away, refuses, or there is no such stream.
-    pub async fn stream_figures(&self, stream: &str) -> Result<StreamFigures, Error> {
-        let handle = self.jetstream().get_stream(stream).await;
-        let handle = handle.map_err(|error| Error::broker(format!("look at stream {stream}"), text(&error)))?;
-        let state = &handle.cached_info().state;
-        Ok(StreamFigures { messages: state.messages, bytes: state.bytes, last_sequence: state.last_sequence })
+    pub fn stream_figures<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamFigures, Error>> {
+        Box::pin(async move {
+            let handle = self.jetstream().get_stream(stream).await;
+            let handle = handle.map_err(|error| Error::broker(format!("look at stream {stream}"), text(&error)))?;
+            let state = &handle.cached_info().state;
+            Ok(StreamFigures { messages: state.messages, bytes: state.bytes, last_sequence: state.last_sequence })
+        })
     }
 
     /// Every reader of a stream, [`CONSUMERS_MAX`] at most, by name. Needs the right to watch it.
     ///
     /// # Errors
     /// The broker is away or refuses.
-    pub async fn consumers(&self, stream: &str) -> Result<Vec<ConsumerFigures>, Error> {
-        let action = || format!("list the consumers of {stream}");
-        let handle = self.jetstream().get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
-        let mut found = Vec::new();
-        let mut consumers = handle.consumers();
-        while let Some(info) = consumers.next().await {
-            let info = info.map_err(|error| Error::broker(action(), text(&error)))?;
-            found.push(ConsumerFigures {
-                pending: info.num_pending,
-                unacknowledged: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
-                redelivered: u64::try_from(info.num_redelivered).unwrap_or(u64::MAX),
-                delivered: info.delivered.stream_sequence,
-                name: info.name,
-            });
-            if found.len() == CONSUMERS_MAX {
-                break;
+    pub fn consumers<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<Vec<ConsumerFigures>, Error>> {
+        Box::pin(async move {
+            let action = || format!("list the consumers of {stream}");
+            let handle = self.jetstream().get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
+            let mut found = Vec::new();
+            let mut consumers = handle.consumers();
+            while let Some(info) = consumers.next().await {
+                let info = info.map_err(|error| Error::broker(action(), text(&error)))?;
+                found.push(ConsumerFigures {
+                    pending: info.num_pending,
+                    unacknowledged: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
+                    redelivered: u64::try_from(info.num_redelivered).unwrap_or(u64::MAX),
+                    delivered: info.delivered.stream_sequence,
+                    name: info.name,
+                });
+                if found.len() == CONSUMERS_MAX {
+                    break;
+                }
             }
-        }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+            found.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(found)
+        })
     }
 
     /// Messages by subject, of those that match `pattern`, [`SUBJECTS_MAX`] subjects at most. Needs the right to read the
@@ -111,19 +116,25 @@ impl Bus {
     ///
     /// # Errors
     /// The broker is away or refuses.
-    pub async fn subject_counts(&self, stream: &str, pattern: &str) -> Result<BTreeMap<String, u64>, Error> {
-        let action = || format!("count the subjects of {stream}");
-        let handle = self.jetstream().get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
-        let told = handle.info_with_subjects(pattern).await.map_err(|error| Error::broker(action(), text(&error)))?;
-        let mut counts = BTreeMap::new();
-        let mut told = std::pin::pin!(told);
-        while let Some(row) = told.next().await {
-            let (subject, count) = row.map_err(|error| Error::broker(action(), text(&error)))?;
-            counts.insert(subject, u64::try_from(count).unwrap_or(u64::MAX));
-            if counts.len() == SUBJECTS_MAX {
-                break;
+    pub fn subject_counts<'a>(
+        &'a self,
+        stream: &'a str,
+        pattern: &'a str,
+    ) -> BoxFuture<'a, Result<BTreeMap<String, u64>, Error>> {
+        Box::pin(async move {
+            let action = || format!("count the subjects of {stream}");
+            let handle = self.jetstream().get_stream_no_info(stream).await.map_err(|error| Error::broker(action(), error))?;
+            let told = handle.info_with_subjects(pattern).await.map_err(|error| Error::broker(action(), text(&error)))?;
+            let mut counts = BTreeMap::new();
+            let mut told = std::pin::pin!(told);
+            while let Some(row) = told.next().await {
+                let (subject, count) = row.map_err(|error| Error::broker(action(), text(&error)))?;
+                counts.insert(subject, u64::try_from(count).unwrap_or(u64::MAX));
+                if counts.len() == SUBJECTS_MAX {
+                    break;
+                }
             }
-        }
-        Ok(counts)
+            Ok(counts)
+        })
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use spark_bus_schema::{Kind, header};
 
 use crate::bus::{Bus, Meta, PublishError, RETRY_PAUSE, headers};
@@ -52,20 +53,24 @@ impl SubjectWriter {
     ///
     /// # Errors
     /// The broker is there and refuses.
-    pub async fn open(bus: Bus, stream: &'static str, subject: String) -> Result<(Self, Option<Delivery>), Error> {
-        let end = end_of(&bus, stream, &subject).await?;
-        let last = end.as_ref().map_or(0, |delivery| delivery.sequence);
-        Ok((Self { bus, stream, subject, last }, end))
+    pub fn open(bus: Bus, stream: &'static str, subject: String) -> BoxFuture<'static, Result<(Self, Option<Delivery>), Error>> {
+        Box::pin(async move {
+            let end = end_of(&bus, stream, &subject).await?;
+            let last = end.as_ref().map_or(0, |delivery| delivery.sequence);
+            Ok((Self { bus, stream, subject, last }, end))
+        })
     }
 
     /// Looks at the end of the subject again; see [`AppendError::Conflict`].
     ///
     /// # Errors
     /// The broker is there and refuses.
-    pub async fn reopen(&mut self) -> Result<Option<Delivery>, Error> {
-        let end = end_of(&self.bus, self.stream, &self.subject).await?;
-        self.last = end.as_ref().map_or(0, |delivery| delivery.sequence);
-        Ok(end)
+    pub fn reopen(&mut self) -> BoxFuture<'_, Result<Option<Delivery>, Error>> {
+        Box::pin(async move {
+            let end = end_of(&self.bus, self.stream, &self.subject).await?;
+            self.last = end.as_ref().map_or(0, |delivery| delivery.sequence);
+            Ok(end)
+        })
     }
 
     /// The subject.
@@ -78,38 +83,44 @@ impl SubjectWriter {
     ///
     /// # Errors
     /// [`AppendError`].
-    pub async fn append(&mut self, kind: Kind, payload: Bytes, msg_id: &str) -> Result<u64, AppendError> {
-        self.append_with(kind, payload, &Meta { msg_id: Some(msg_id.to_owned()), cause: None }, &[]).await
+    pub fn append<'a>(&'a mut self, kind: Kind, payload: Bytes, msg_id: &'a str) -> BoxFuture<'a, Result<u64, AppendError>> {
+        Box::pin(
+            async move { self.append_with(kind, payload, &Meta { msg_id: Some(msg_id.to_owned()), cause: None }, &[]).await },
+        )
     }
 
     /// As [`append`](Self::append), with a cause and extra headers.
     ///
     /// # Errors
     /// [`AppendError`].
-    pub async fn append_with(
-        &mut self,
+    pub fn append_with<'a>(
+        &'a mut self,
         kind: Kind,
         payload: Bytes,
-        meta: &Meta,
-        extra: &[(&'static str, String)],
-    ) -> Result<u64, AppendError> {
-        let mut headers = headers(kind, meta);
-        headers.insert(header::EXPECTED_LAST_SUBJECT_SEQUENCE, self.last.to_string());
-        for (name, value) in extra {
-            headers.insert(*name, value.as_str());
-        }
-        let mut pause = RETRY_PAUSE.0;
-        loop {
-            match self.bus.publish_once(&self.subject, headers.clone(), payload.clone()).await {
-                Ok(sequence) => {
-                    self.last = sequence;
-                    return Ok(sequence);
-                }
-                Err(error) if error.is_transient() => pause = self.wait(pause).await,
-                Err(PublishError::WrongLastSequence) => return self.settle(meta.msg_id.as_deref()).await,
-                Err(error) => return Err(AppendError::Refused(error)),
+        meta: &'a Meta,
+        extra: &'a [(&'static str, String)],
+    ) -> BoxFuture<'a, Result<u64, AppendError>> {
+        Box::pin(async move {
+            let mut headers = headers(kind, meta);
+            headers.insert(header::EXPECTED_LAST_SUBJECT_SEQUENCE, self.last.to_string());
+            for (name, value) in extra {
+                headers.insert(*name, value.as_str());
             }
-        }
+            let mut pause = RETRY_PAUSE.0;
+            loop {
+                match self.bus.publish_once(&self.subject, headers.clone(), payload.clone()).await {
+                    Ok(sequence) => {
+                        self.last = sequence;
+                        return Ok(sequence);
+                    }
+                    Err(error) if error.is_transient() => pause = self.wait(pause).await,
+                    Err(PublishError::WrongLastSequence) => {
+                        return self.settle(meta.msg_id.as_deref()).await;
+                    }
+                    Err(error) => return Err(AppendError::Refused(error)),
+                }
+            }
+        })
     }
 
     /// The compare-and-set failed: was it our own message, stored by an attempt whose acknowledgement got lost?

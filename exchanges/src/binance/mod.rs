@@ -7,6 +7,7 @@ mod types;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::de::DeserializeOwned;
@@ -63,24 +64,26 @@ impl Binance {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn time(&self) -> Result<i64, Error> {
-        let ask = Ask { operation: "time", weight: 1, effort: Effort::Once };
-        let sent = Mutex::new(0);
-        self.caller
-            .call(
-                ask,
-                || {
-                    *lock(&sent) = now().as_millis();
-                    get(Venue::Binance, ask.operation, &format!("{}/api/v3/time", self.base_url))
-                },
-                |reply| {
-                    let time: types::ServerTime = read(ask.operation, reply)?;
-                    lock(&self.skew).observe(*lock(&sent), now().as_millis(), time.server_time);
-                    *lock(&self.clock_read_at) = Some(Instant::now());
-                    Ok(time.server_time)
-                },
-            )
-            .await
+    pub fn time(&self) -> BoxFuture<'_, Result<i64, Error>> {
+        Box::pin(async move {
+            let ask = Ask { operation: "time", weight: 1, effort: Effort::Once };
+            let sent = Mutex::new(0);
+            self.caller
+                .call(
+                    ask,
+                    || {
+                        *lock(&sent) = now().as_millis();
+                        get(Venue::Binance, ask.operation, &format!("{}/api/v3/time", self.base_url))
+                    },
+                    |reply| {
+                        let time: types::ServerTime = read(ask.operation, reply)?;
+                        lock(&self.skew).observe(*lock(&sent), now().as_millis(), time.server_time);
+                        *lock(&self.clock_read_at) = Some(Instant::now());
+                        Ok(time.server_time)
+                    },
+                )
+                .await
+        })
     }
 
     /// What is added to our clock in timestamps, ms; positive when the exchange is ahead.
@@ -93,20 +96,22 @@ impl Binance {
     ///
     /// # Errors
     /// [`Error`]; an unknown symbol is `server` with code -1121.
-    pub async fn exchange_info(&self, symbols: &[&str]) -> Result<ExchangeInfo, Error> {
-        let mut parameters = vec![("showPermissionSets", "false".to_owned())];
-        if !symbols.is_empty() {
-            parameters.push(("symbols", json_list(symbols)));
-        }
-        self.public("exchange_info", 20, "exchangeInfo", &parameters).await
+    pub fn exchange_info<'a>(&'a self, symbols: &'a [&'a str]) -> BoxFuture<'a, Result<ExchangeInfo, Error>> {
+        Box::pin(async move {
+            let mut parameters = vec![("showPermissionSets", "false".to_owned())];
+            if !symbols.is_empty() {
+                parameters.push(("symbols", json_list(symbols)));
+            }
+            self.public("exchange_info", 20, "exchangeInfo", &parameters).await
+        })
     }
 
     /// `GET account`, without assets of which there is nothing. Signed.
     ///
     /// # Errors
     /// [`Error`]; `auth` without a key or with a refused one.
-    pub async fn account(&self) -> Result<Account, Error> {
-        self.signed("account", 20, "/api/v3/account", &[("omitZeroBalances", "true".to_owned())]).await
+    pub fn account(&self) -> BoxFuture<'_, Result<Account, Error>> {
+        Box::pin(async move { self.signed("account", 20, "/api/v3/account", &[("omitZeroBalances", "true".to_owned())]).await })
     }
 
     /// What the key itself may do (`GET /sapi/v1/account/apiRestrictions`). Signed. `canTrade` of [`Binance::account`] is
@@ -114,12 +119,14 @@ impl Binance {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn api_restrictions(&self) -> Result<Option<ApiRestrictions>, Error> {
-        match self.signed("api_restrictions", 1, "/sapi/v1/account/apiRestrictions", &[]).await {
-            Ok(restrictions) => Ok(Some(restrictions)),
-            Err(error) if error.http_status == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+    pub fn api_restrictions(&self) -> BoxFuture<'_, Result<Option<ApiRestrictions>, Error>> {
+        Box::pin(async move {
+            match self.signed("api_restrictions", 1, "/sapi/v1/account/apiRestrictions", &[]).await {
+                Ok(restrictions) => Ok(Some(restrictions)),
+                Err(error) if error.http_status == Some(404) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// `GET ticker/price` of some symbols, or of all. Rows that cannot be read are left out and counted
@@ -127,48 +134,59 @@ impl Binance {
     ///
     /// # Errors
     /// [`Error`]; `parse` when no row can be read.
-    pub async fn ticker_price(&self, symbols: Option<&[&str]>) -> Result<Vec<TickerPrice>, Error> {
-        let parameters = symbols.map(|symbols| vec![("symbols", json_list(symbols))]).unwrap_or_default();
-        let weight = if symbols.is_some_and(|symbols| symbols.len() == 1) { 2 } else { 4 };
-        let ask = Ask { operation: "ticker_price", weight, effort: Effort::Retried };
-        let url = self.url("ticker/price", &parameters);
-        self.caller
-            .call(
-                ask,
-                || get(Venue::Binance, ask.operation, &url),
-                |reply| {
-                    let raw: Vec<Box<RawValue>> = read(ask.operation, reply)?;
-                    crate::http::rows(Venue::Binance, ask.operation, &raw)
-                },
-            )
-            .await
+    pub fn ticker_price<'a>(&'a self, symbols: Option<&'a [&'a str]>) -> BoxFuture<'a, Result<Vec<TickerPrice>, Error>> {
+        Box::pin(async move {
+            let parameters = symbols.map(|symbols| vec![("symbols", json_list(symbols))]).unwrap_or_default();
+            let weight = if symbols.is_some_and(|symbols| symbols.len() == 1) { 2 } else { 4 };
+            let ask = Ask { operation: "ticker_price", weight, effort: Effort::Retried };
+            let url = self.url("ticker/price", &parameters);
+            self.caller
+                .call(
+                    ask,
+                    || get(Venue::Binance, ask.operation, &url),
+                    |reply| {
+                        let raw: Vec<Box<RawValue>> = read(ask.operation, reply)?;
+                        crate::http::rows(Venue::Binance, ask.operation, &raw)
+                    },
+                )
+                .await
+        })
     }
 
     /// `GET ticker/bookTicker` of one symbol.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn book_ticker(&self, symbol: &str) -> Result<BookTicker, Error> {
-        self.public("book_ticker", 2, "ticker/bookTicker", &[("symbol", symbol.to_owned())]).await
+    pub fn book_ticker<'a>(&'a self, symbol: &'a str) -> BoxFuture<'a, Result<BookTicker, Error>> {
+        Box::pin(async move { self.public("book_ticker", 2, "ticker/bookTicker", &[("symbol", symbol.to_owned())]).await })
     }
 
     /// `GET trades`: the last `limit` (at most 1 000), oldest first.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn trades(&self, symbol: &str, limit: u16) -> Result<Vec<Trade>, Error> {
-        let parameters = [("symbol", symbol.to_owned()), ("limit", limit.to_string())];
-        self.public("trades", 25, "trades", &parameters).await
+    pub fn trades<'a>(&'a self, symbol: &'a str, limit: u16) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+        Box::pin(async move {
+            let parameters = [("symbol", symbol.to_owned()), ("limit", limit.to_string())];
+            self.public("trades", 25, "trades", &parameters).await
+        })
     }
 
     /// `GET historicalTrades`: up to `limit` (at most 1 000) from trade `from_id` on, oldest first; the last ones without.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn historical_trades(&self, symbol: &str, from_id: Option<u64>, limit: u16) -> Result<Vec<Trade>, Error> {
-        let mut parameters = vec![("symbol", symbol.to_owned()), ("limit", limit.to_string())];
-        parameters.extend(from_id.map(|id| ("fromId", id.to_string())));
-        self.public("historical_trades", 25, "historicalTrades", &parameters).await
+    pub fn historical_trades<'a>(
+        &'a self,
+        symbol: &'a str,
+        from_id: Option<u64>,
+        limit: u16,
+    ) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+        Box::pin(async move {
+            let mut parameters = vec![("symbol", symbol.to_owned()), ("limit", limit.to_string())];
+            parameters.extend(from_id.map(|id| ("fromId", id.to_string())));
+            self.public("historical_trades", 25, "historicalTrades", &parameters).await
+        })
     }
 
     /// `GET klines`: up to `limit` (at most 1 000) candles of `interval` (`1m`, `1h`, `1d` …; case matters), oldest first,
@@ -176,18 +194,21 @@ impl Binance {
     ///
     /// # Errors
     /// [`Error`]; a bad interval is `server` with code -1120.
-    pub async fn klines(
-        &self,
-        symbol: &str,
-        interval: &str,
+    pub fn klines<'a>(
+        &'a self,
+        symbol: &'a str,
+        interval: &'a str,
         start_ms: Option<i64>,
         end_ms: Option<i64>,
         limit: u16,
-    ) -> Result<Vec<Kline>, Error> {
-        let mut parameters = vec![("symbol", symbol.to_owned()), ("interval", interval.to_owned()), ("limit", limit.to_string())];
-        parameters.extend(start_ms.map(|at| ("startTime", at.to_string())));
-        parameters.extend(end_ms.map(|at| ("endTime", at.to_string())));
-        self.public("klines", 2, "klines", &parameters).await
+    ) -> BoxFuture<'a, Result<Vec<Kline>, Error>> {
+        Box::pin(async move {
+            let mut parameters =
+                vec![("symbol", symbol.to_owned()), ("interval", interval.to_owned()), ("limit", limit.to_string())];
+            parameters.extend(start_ms.map(|at| ("startTime", at.to_string())));
+            parameters.extend(end_ms.map(|at| ("endTime", at.to_string())));
+            self.public("klines", 2, "klines", &parameters).await
+        })
     }
 
     /// Sets the circuit breaker by hand, or back to automatic.
@@ -206,7 +227,7 @@ impl Binance {
         format!("{}/api/v3/{path}{separator}{}", self.base_url, query(parameters))
     }
 
-    async fn public<T: DeserializeOwned>(
+    async fn public<T: DeserializeOwned + Send>(
         &self,
         operation: &'static str,
         weight: u32,
@@ -219,7 +240,7 @@ impl Binance {
     }
 
     /// A signed GET. A refused timestamp is answered by reading the exchange's clock anew and asking once more.
-    pub(crate) async fn signed<T: DeserializeOwned>(
+    pub(crate) async fn signed<T: DeserializeOwned + Send>(
         &self,
         operation: &'static str,
         weight: u32,
@@ -258,7 +279,7 @@ impl Binance {
         *lock(&self.clock_read_at) = None;
     }
 
-    async fn signed_once<T: DeserializeOwned>(
+    async fn signed_once<T: DeserializeOwned + Send>(
         &self,
         operation: &'static str,
         weight: u32,
@@ -313,7 +334,7 @@ fn json_list(symbols: &[&str]) -> String {
 }
 
 /// An answer's body as a value; every other answer as an error.
-pub(crate) fn read<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned + Send>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
     let failure = |error_type, message: String, code| {
         let mut error = Error::new(Venue::Binance, operation, error_type, message);
         (error.venue_code, error.http_status) = (code, Some(reply.status));

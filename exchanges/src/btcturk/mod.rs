@@ -8,6 +8,7 @@ mod types;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use futures_util::future::BoxFuture;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::de::DeserializeOwned;
@@ -70,24 +71,26 @@ impl BtcTurk {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn server_time(&self) -> Result<i64, Error> {
-        let ask = Ask { operation: "server_time", weight: 1, effort: Effort::Once };
-        let sent = Mutex::new(0);
-        self.caller
-            .call(
-                ask,
-                || {
-                    *lock(&sent) = now().as_millis();
-                    get(Venue::Btcturk, ask.operation, &format!("{}/api/v2/server/time", self.base_url))
-                },
-                |reply| {
-                    let time: types::ServerTime = read_bare(ask.operation, reply)?;
-                    lock(&self.skew).observe(*lock(&sent), now().as_millis(), time.server_time);
-                    *lock(&self.clock_read_at) = Some(Instant::now());
-                    Ok(time.server_time)
-                },
-            )
-            .await
+    pub fn server_time(&self) -> BoxFuture<'_, Result<i64, Error>> {
+        Box::pin(async move {
+            let ask = Ask { operation: "server_time", weight: 1, effort: Effort::Once };
+            let sent = Mutex::new(0);
+            self.caller
+                .call(
+                    ask,
+                    || {
+                        *lock(&sent) = now().as_millis();
+                        get(Venue::Btcturk, ask.operation, &format!("{}/api/v2/server/time", self.base_url))
+                    },
+                    |reply| {
+                        let time: types::ServerTime = read_bare(ask.operation, reply)?;
+                        lock(&self.skew).observe(*lock(&sent), now().as_millis(), time.server_time);
+                        *lock(&self.clock_read_at) = Some(Instant::now());
+                        Ok(time.server_time)
+                    },
+                )
+                .await
+        })
     }
 
     /// What is added to our clock in stamps, ms; positive when the exchange is ahead.
@@ -100,104 +103,122 @@ impl BtcTurk {
     ///
     /// # Errors
     /// [`Error`]; `parse` when no row can be read.
-    pub async fn ticker(&self) -> Result<Vec<Ticker>, Error> {
-        let ask = Ask { operation: "ticker", weight: 1, effort: Effort::Retried };
-        let url = format!("{}/api/v2/ticker", self.base_url);
-        self.caller
-            .call(
-                ask,
-                || get(Venue::Btcturk, ask.operation, &url),
-                |reply| {
-                    let raw: Vec<Box<RawValue>> = read(ask.operation, reply)?;
-                    crate::http::rows(Venue::Btcturk, ask.operation, &raw)
-                },
-            )
-            .await
+    pub fn ticker(&self) -> BoxFuture<'_, Result<Vec<Ticker>, Error>> {
+        Box::pin(async move {
+            let ask = Ask { operation: "ticker", weight: 1, effort: Effort::Retried };
+            let url = format!("{}/api/v2/ticker", self.base_url);
+            self.caller
+                .call(
+                    ask,
+                    || get(Venue::Btcturk, ask.operation, &url),
+                    |reply| {
+                        let raw: Vec<Box<RawValue>> = read(ask.operation, reply)?;
+                        crate::http::rows(Venue::Btcturk, ask.operation, &raw)
+                    },
+                )
+                .await
+        })
     }
 
     /// `GET v2/trades`: the last ones of a pair (at most 50 in practice), **newest first**.
     ///
     /// # Errors
     /// [`Error`]; an unknown pair is `server` with code 1037.
-    pub async fn trades(&self, pair: &str, last: u16) -> Result<Vec<Trade>, Error> {
-        let parameters = query(&[("pairSymbol", pair.to_owned()), ("last", last.to_string())]);
-        self.public("trades", &format!("{}/api/v2/trades?{parameters}", self.base_url)).await
+    pub fn trades<'a>(&'a self, pair: &'a str, last: u16) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+        Box::pin(async move {
+            let parameters = query(&[("pairSymbol", pair.to_owned()), ("last", last.to_string())]);
+            self.public("trades", &format!("{}/api/v2/trades?{parameters}", self.base_url)).await
+        })
     }
 
     /// `GET v2/orderbook`: up to 100 levels a side, best first.
     ///
     /// # Errors
     /// [`Error`]; an unknown pair is `server` with code 1037.
-    pub async fn orderbook(&self, pair: &str, limit: u16) -> Result<OrderBook, Error> {
-        let parameters = query(&[("pairSymbol", pair.to_owned()), ("limit", limit.to_string())]);
-        self.public("orderbook", &format!("{}/api/v2/orderbook?{parameters}", self.base_url)).await
+    pub fn orderbook<'a>(&'a self, pair: &'a str, limit: u16) -> BoxFuture<'a, Result<OrderBook, Error>> {
+        Box::pin(async move {
+            let parameters = query(&[("pairSymbol", pair.to_owned()), ("limit", limit.to_string())]);
+            self.public("orderbook", &format!("{}/api/v2/orderbook?{parameters}", self.base_url)).await
+        })
     }
 
     /// `GET v1/klines/history`: candles of `resolution` (`1 5 15 30 60 240 1D 1W 1M`) that open in `from..=to`, **seconds**.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn klines(&self, pair: &str, resolution: &str, from: i64, to: i64) -> Result<Vec<Candle>, Error> {
-        let parameters = query(&[
-            ("symbol", pair.to_owned()),
-            ("resolution", resolution.to_owned()),
-            ("from", from.to_string()),
-            ("to", to.to_string()),
-        ]);
-        let url = format!("{}/v1/klines/history?{parameters}", self.graph_url);
-        let ask = Ask { operation: "klines", weight: 1, effort: Effort::Retried };
-        self.caller
-            .call(
-                ask,
-                || get(Venue::Btcturk, ask.operation, &url),
-                |reply| {
-                    let columns: types::CandleColumns = read_bare(ask.operation, reply)?;
-                    columns.rows().map_err(|(error_type, what)| failure(ask.operation, error_type, what))
-                },
-            )
-            .await
+    pub fn klines<'a>(
+        &'a self,
+        pair: &'a str,
+        resolution: &'a str,
+        from: i64,
+        to: i64,
+    ) -> BoxFuture<'a, Result<Vec<Candle>, Error>> {
+        Box::pin(async move {
+            let parameters = query(&[
+                ("symbol", pair.to_owned()),
+                ("resolution", resolution.to_owned()),
+                ("from", from.to_string()),
+                ("to", to.to_string()),
+            ]);
+            let url = format!("{}/v1/klines/history?{parameters}", self.graph_url);
+            let ask = Ask { operation: "klines", weight: 1, effort: Effort::Retried };
+            self.caller
+                .call(
+                    ask,
+                    || get(Venue::Btcturk, ask.operation, &url),
+                    |reply| {
+                        let columns: types::CandleColumns = read_bare(ask.operation, reply)?;
+                        columns.rows().map_err(|(error_type, what)| failure(ask.operation, error_type, what))
+                    },
+                )
+                .await
+        })
     }
 
     /// `GET v1/ohlcs`: daily candles that open in `from..=to`, **seconds**.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn ohlcs(&self, pair: &str, from: i64, to: i64) -> Result<Vec<Candle>, Error> {
-        let parameters = query(&[("pair", pair.to_owned()), ("from", from.to_string()), ("to", to.to_string())]);
-        let url = format!("{}/v1/ohlcs?{parameters}", self.graph_url);
-        let ask = Ask { operation: "ohlcs", weight: 1, effort: Effort::Retried };
-        self.caller.call(ask, || get(Venue::Btcturk, ask.operation, &url), |reply| read_bare(ask.operation, reply)).await
+    pub fn ohlcs<'a>(&'a self, pair: &'a str, from: i64, to: i64) -> BoxFuture<'a, Result<Vec<Candle>, Error>> {
+        Box::pin(async move {
+            let parameters = query(&[("pair", pair.to_owned()), ("from", from.to_string()), ("to", to.to_string())]);
+            let url = format!("{}/v1/ohlcs?{parameters}", self.graph_url);
+            let ask = Ask { operation: "ohlcs", weight: 1, effort: Effort::Retried };
+            self.caller.call(ask, || get(Venue::Btcturk, ask.operation, &url), |reply| read_bare(ask.operation, reply)).await
+        })
     }
 
     /// `GET v1/users/balances`. Signed.
     ///
     /// # Errors
     /// [`Error`]; `auth` without a key or with a refused one.
-    pub async fn balances(&self) -> Result<Vec<Balance>, Error> {
-        self.private("balances", "/api/v1/users/balances").await
+    pub fn balances(&self) -> BoxFuture<'_, Result<Vec<Balance>, Error>> {
+        Box::pin(async move { self.private("balances", "/api/v1/users/balances").await })
     }
 
     /// `GET v2/server/exchangeinfo`: all pairs. Rows that cannot be read are left out and counted.
     ///
     /// # Errors
     /// [`Error`]; `parse` when no row can be read.
-    pub async fn exchange_info(&self) -> Result<Vec<Pair>, Error> {
-        let ask = Ask { operation: "exchange_info", weight: 1, effort: Effort::Retried };
-        let url = format!("{}/api/v2/server/exchangeinfo", self.base_url);
-        self.caller
-            .call(
-                ask,
-                || get(Venue::Btcturk, ask.operation, &url),
-                |reply| {
-                    let info: types::ExchangeInfo = read(ask.operation, reply)?;
-                    crate::http::rows(Venue::Btcturk, ask.operation, &info.symbols)
-                },
-            )
-            .await
+    pub fn exchange_info(&self) -> BoxFuture<'_, Result<Vec<Pair>, Error>> {
+        Box::pin(async move {
+            let ask = Ask { operation: "exchange_info", weight: 1, effort: Effort::Retried };
+            let url = format!("{}/api/v2/server/exchangeinfo", self.base_url);
+            self.caller
+                .call(
+                    ask,
+                    || get(Venue::Btcturk, ask.operation, &url),
+                    |reply| {
+                        let info: types::ExchangeInfo = read(ask.operation, reply)?;
+                        crate::http::rows(Venue::Btcturk, ask.operation, &info.symbols)
+                    },
+                )
+                .await
+        })
     }
 
     /// A signed GET. A 401 that a wrong clock explains is answered by correcting the clock and asking once more.
-    pub(crate) async fn private<T: DeserializeOwned>(&self, operation: &'static str, path: &str) -> Result<T, Error> {
+    pub(crate) async fn private<T: DeserializeOwned + Send>(&self, operation: &'static str, path: &str) -> Result<T, Error> {
         if lock(&self.key).is_none() {
             return Err(failure(operation, ErrorType::Auth, "no API key is configured"));
         }
@@ -246,12 +267,12 @@ impl BtcTurk {
         self.caller.breaker()
     }
 
-    async fn public<T: DeserializeOwned>(&self, operation: &'static str, url: &str) -> Result<T, Error> {
+    async fn public<T: DeserializeOwned + Send>(&self, operation: &'static str, url: &str) -> Result<T, Error> {
         let ask = Ask { operation, weight: 1, effort: Effort::Retried };
         self.caller.call(ask, || get(Venue::Btcturk, operation, url), |reply| read(operation, reply)).await
     }
 
-    async fn signed<T: DeserializeOwned>(&self, operation: &'static str, path: &str) -> Result<T, Error> {
+    async fn signed<T: DeserializeOwned + Send>(&self, operation: &'static str, path: &str) -> Result<T, Error> {
         let ask = Ask { operation, weight: 1, effort: Effort::Retried };
         let build = || {
             let stamp = now().as_millis() + self.clock_offset_ms();
@@ -288,7 +309,7 @@ fn failure(operation: &'static str, error_type: ErrorType, message: impl Into<St
 }
 
 /// The `data` of an envelope that says success.
-pub(crate) fn read<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned + Send>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
     if !reply.is_success() {
         return Err(refusal(operation, reply));
     }
@@ -303,7 +324,7 @@ pub(crate) fn read<T: DeserializeOwned>(operation: &'static str, reply: &Reply) 
 }
 
 /// An answer without an envelope, as the clock and the candles give it.
-fn read_bare<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
+fn read_bare<T: DeserializeOwned + Send>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
     if !reply.is_success() {
         return Err(refusal(operation, reply));
     }

@@ -101,7 +101,7 @@ impl BtcTurk {
     /// One signed request that changes something: good until `at + lasts`, made at most once. As the exchange takes stamps for
     /// five seconds whatever we want, the stamp is set back so that these end when they should.
     #[expect(clippy::too_many_arguments, reason = "a request is all of these")]
-    async fn send_once<T>(
+    async fn send_once<T: Send>(
         &self,
         ask: Ask,
         method: Method,
@@ -109,7 +109,7 @@ impl BtcTurk {
         body: Option<String>,
         at: Moment,
         lasts: Duration,
-        read: impl Fn(&'static str, &Reply) -> Result<T, Error>,
+        read: impl Fn(&'static str, &Reply) -> Result<T, Error> + Send + Sync,
     ) -> Result<T, OnceError> {
         if lock(&self.key).is_none() {
             return Err(OnceError::NotSent(failure(ask.operation, ErrorType::Auth, "not sent: no API key is configured")));
@@ -365,7 +365,7 @@ fn settle(mut known: Known, paid_before: &mut Option<Decimal>) -> Result<OrderRe
 }
 
 /// The `data` of an envelope; one that says yes and no at once is unreadable.
-fn read_certain<T: DeserializeOwned>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
+fn read_certain<T: DeserializeOwned + Send>(operation: &'static str, reply: &Reply) -> Result<T, Error> {
     let contradicts = |envelope: &Envelope<'_>| envelope.success && envelope.code.is_some_and(|code| code != 0);
     match serde_json::from_slice::<Envelope<'_>>(&reply.body) {
         Ok(envelope) if reply.is_success() && contradicts(&envelope) => {

@@ -26,6 +26,7 @@ mod user_data;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rust_decimal::Decimal;
 use spark_bus_schema::Timestamp;
 use spark_bus_schema::Venue;
@@ -344,11 +345,13 @@ impl Trading {
     /// open breaker no longer than that.
     ///
     /// Dropping the future half way leaves the outcome unknown.
-    pub async fn submit(&self, order: &NewOrder, at: Moment, lasts: Duration) -> SubmitOutcome {
-        match self {
-            Self::Binance(client) => client.submit(order, at, lasts).await,
-            Self::Btcturk(client) => client.submit(order, at, lasts).await,
-        }
+    pub fn submit<'a>(&'a self, order: &'a NewOrder, at: Moment, lasts: Duration) -> BoxFuture<'a, SubmitOutcome> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.submit(order, at, lasts).await,
+                Self::Btcturk(client) => client.submit(order, at, lasts).await,
+            }
+        })
     }
 
     /// How long after the [`Moment`] of a submit a [`Lookup::NotFound`] begins to be evidence: until then the request may
@@ -362,20 +365,24 @@ impl Trading {
     }
 
     /// Takes an order back: one request (BTCTurk without an exchange id: a look-up before it). May be repeated.
-    pub async fn cancel(&self, order: &OrderRef) -> CancelOutcome {
-        match self {
-            Self::Binance(client) => client.cancel(order).await,
-            Self::Btcturk(client) => client.cancel(order).await,
-        }
+    pub fn cancel<'a>(&'a self, order: &'a OrderRef) -> BoxFuture<'a, CancelOutcome> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.cancel(order).await,
+                Self::Btcturk(client) => client.cancel(order).await,
+            }
+        })
     }
 
     /// Asks for an order and its trades, by the exchange's id where it is known, else by the client id. Retried within the
     /// bounds of the configuration.
-    pub async fn lookup(&self, order: &OrderRef) -> Lookup {
-        match self {
-            Self::Binance(client) => client.lookup(order).await,
-            Self::Btcturk(client) => client.lookup(order).await,
-        }
+    pub fn lookup<'a>(&'a self, order: &'a OrderRef) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.lookup(order).await,
+                Self::Btcturk(client) => client.lookup(order).await,
+            }
+        })
     }
 
     /// Open orders of a symbol or of the account, without their trades. Also orders that are not Spark's: see the prefix of
@@ -383,66 +390,78 @@ impl Trading {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn open_orders(&self, symbol: Option<&str>) -> Result<Vec<OrderReport>, Error> {
-        match self {
-            Self::Binance(client) => client.open_orders(symbol).await,
-            Self::Btcturk(client) => client.open_orders(symbol).await,
-        }
+    pub fn open_orders<'a>(&'a self, symbol: Option<&'a str>) -> BoxFuture<'a, Result<Vec<OrderReport>, Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.open_orders(symbol).await,
+                Self::Btcturk(client) => client.open_orders(symbol).await,
+            }
+        })
     }
 
     /// Trades of the account in one symbol, oldest first, all of them.
     ///
     /// # Errors
     /// [`Error`]; `parse` also when there are more pages than [`PAGES_MAX`].
-    pub async fn fills(&self, symbol: &str, of: FillsOf<'_>) -> Result<Vec<AccountFill>, Error> {
-        match self {
-            Self::Binance(client) => client.fills(symbol, of).await,
-            Self::Btcturk(client) => client.fills(symbol, of).await,
-        }
+    pub fn fills<'a>(&'a self, symbol: &'a str, of: FillsOf<'a>) -> BoxFuture<'a, Result<Vec<AccountFill>, Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.fills(symbol, of).await,
+                Self::Btcturk(client) => client.fills(symbol, of).await,
+            }
+        })
     }
 
     /// What the account holds; assets of which there is nothing may be missing.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn balances(&self) -> Result<Vec<AssetBalance>, Error> {
-        match self {
-            Self::Binance(client) => client.trading_balances().await,
-            Self::Btcturk(client) => client.trading_balances().await,
-        }
+    pub fn balances(&self) -> BoxFuture<'_, Result<Vec<AssetBalance>, Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.trading_balances().await,
+                Self::Btcturk(client) => client.trading_balances().await,
+            }
+        })
     }
 
     /// The rules of several symbols in one call, by symbol. BTCTurk leaves out what it does not know.
     ///
     /// # Errors
     /// As [`Trading::filters`]; at Binance one unknown symbol refuses them all.
-    pub async fn all_filters(&self, symbols: &[&str]) -> Result<BTreeMap<String, Filters>, Error> {
-        match self {
-            Self::Binance(client) => client.all_filters(symbols).await,
-            Self::Btcturk(client) => client.all_filters(symbols).await,
-        }
+    pub fn all_filters<'a>(&'a self, symbols: &'a [&'a str]) -> BoxFuture<'a, Result<BTreeMap<String, Filters>, Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.all_filters(symbols).await,
+                Self::Btcturk(client) => client.all_filters(symbols).await,
+            }
+        })
     }
 
     /// The rules of a symbol. They change: read them again every few hours. Weight 20 at Binance; about 355 kB at BTCTurk.
     ///
     /// # Errors
     /// [`Error`]; `server` for an unknown symbol.
-    pub async fn filters(&self, symbol: &str) -> Result<Filters, Error> {
-        match self {
-            Self::Binance(client) => client.filters(symbol).await,
-            Self::Btcturk(client) => client.filters(symbol).await,
-        }
+    pub fn filters<'a>(&'a self, symbol: &'a str) -> BoxFuture<'a, Result<Filters, Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.filters(symbol).await,
+                Self::Btcturk(client) => client.filters(symbol).await,
+            }
+        })
     }
 
     /// Asks what the key may do.
     ///
     /// # Errors
     /// [`Error`]; `auth` when the key does not even read.
-    pub async fn check_key(&self) -> Result<TradingKey, Error> {
-        match self {
-            Self::Binance(client) => client.check_key().await,
-            Self::Btcturk(client) => client.check_key().await,
-        }
+    pub fn check_key(&self) -> BoxFuture<'_, Result<TradingKey, Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.check_key().await,
+                Self::Btcturk(client) => client.check_key().await,
+            }
+        })
     }
 
     /// Sets the circuit breaker by hand, or back to automatic.
@@ -484,10 +503,12 @@ impl Trading {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn keep_clock(&self) -> Result<(), Error> {
-        match self {
-            Self::Binance(client) => client.keep_clock().await,
-            Self::Btcturk(client) => client.keep_clock().await,
-        }
+    pub fn keep_clock(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            match self {
+                Self::Binance(client) => client.keep_clock().await,
+                Self::Btcturk(client) => client.keep_clock().await,
+            }
+        })
     }
 }
