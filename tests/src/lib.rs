@@ -3,6 +3,8 @@
 pub mod bench;
 pub mod browser;
 pub mod checker;
+pub mod crowd;
+pub mod documents;
 pub mod history;
 pub mod orders;
 pub mod recording;
