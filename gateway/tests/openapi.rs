@@ -12,10 +12,12 @@ use common::history::History;
 use common::{Answer, Gateway, get, request, send};
 use serde_json::Value;
 use spark_bus_schema::alerts::Severity;
+use spark_bus_schema::notify::{Notification, NotifyReason};
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::telemetry::{Heartbeat, ProcessState};
 use spark_bus_schema::{Decimal, Timestamp, Venue};
 use spark_gateway::event::Event;
+use spark_gateway::record::Record;
 use spark_gateway::http::{self, openapi};
 
 fn balances(updated_at: i64, polled_at: i64) -> Event {
@@ -271,6 +273,10 @@ async fn pages_of_every_list_hold_each_row_once() {
         let at = Timestamp::from_millis(1_000_000 + number);
         put(&gateway, Event::Alert(Box::new(guarding::alert(&format!("Alert{number}"), "binance", Severity::Warning, at))));
     }
+    for number in 0..7 {
+        let told = notification(number);
+        put(&gateway, guarding::entry(10_000 + number, &told, Record::Notification(told.clone())));
+    }
     pages_are_the_whole(&gateway, "/api/exec/orders", "orders", 2_000, 10).await;
     pages_are_the_whole(&gateway, "/api/alerts", "recent", 200, 9).await;
     pages_are_the_whole(&gateway, "/api/actions/log", "items", 200, 3).await;
@@ -282,6 +288,19 @@ async fn pages_of_every_list_hold_each_row_once() {
         assert_eq!(row["strategy"], strategy);
     }
     audit_pages(&gateway).await;
+}
+
+fn notification(revision: u64) -> Notification {
+    Notification {
+        receiver: "log".into(),
+        group_key: "{}:{alertname=\"WSStaleness\"}".into(),
+        group_labels: Default::default(),
+        revision,
+        reason: NotifyReason::New,
+        alerts: Vec::new(),
+        truncated: 0,
+        at: Timestamp::from_millis(1_000),
+    }
 }
 
 /// As [`walk`], by the body.

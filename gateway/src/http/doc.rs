@@ -218,7 +218,7 @@ impl Doc {
     pub fn paged_by_sequence(self, limit: RangeInclusive<usize>, default: usize) -> Self {
         let about = "only rows before this LEDGER sequence: `nextBefore` of the page before";
         let mut doc = self.number("limit", limit, Some(default), "rows in the answer");
-        doc = doc.parameter(Place::Query, "before", about, json!({"type": "integer", "minimum": 0, "format": "int64"}));
+        doc = doc.parameter(Place::Query, "before", about, json!({"type": "integer", "minimum": 0, "maximum": u64::MAX}));
         doc.is_paged = true;
         doc
     }

@@ -59,6 +59,7 @@ pub struct Asked {
 #[expect(dead_code, reason = "it describes what `request` reads")]
 struct Feature {
     /// When the candle began: RFC 3339, or milliseconds since the epoch.
+    #[serde(default)]
     ts: Value,
     /// Spark's spelling.
     #[schemars(length(min = 1, max = 32), extend("pattern" = "^[A-Z0-9]+$"))]
@@ -66,10 +67,15 @@ struct Feature {
     tf: TimeFrame,
     /// `binance` without it.
     exchange: Option<Venue>,
+    #[serde(default)]
     o: Value,
+    #[serde(default)]
     h: Value,
+    #[serde(default)]
     l: Value,
+    #[serde(default)]
     c: Value,
+    #[serde(default)]
     v: Value,
 }
 

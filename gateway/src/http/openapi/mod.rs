@@ -81,7 +81,7 @@ pub fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "summary": "The gateway's API",
             "description": ABOUT,
-            "license": {"name": "Apache-2.0 OR MIT"},
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
         "tags": TAGS.iter().map(|(name, about, _)| json!({"name": name, "description": about})).collect::<Vec<_>>(),

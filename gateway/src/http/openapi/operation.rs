@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
+use spark_bus_schema::orders::NAME_CHARS_MAX;
 
 use super::super::ALERTMANAGER;
 use super::super::access::Access;
@@ -77,7 +78,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     if matches!(route.access, Access::Role(_)) || route.doc.body.is_some() {
         let about = "on whose behalf: it goes into the audit beside the token's name";
         let schema =
-            json!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[!-~]([ -~]*[!-~])?$", "examples": ["ayse"]});
+            json!({"type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX, "pattern": "^[!-~]([ -~]*[!-~])?$", "examples": ["ayse"]});
         all.push(json!({"name": "X-Spark-Actor", "in": "header", "description": about, "schema": schema}));
     }
     all
