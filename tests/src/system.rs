@@ -301,6 +301,7 @@ fn launch(binary: &Path, dir: &Path, arguments: &[String]) -> Child {
     let port = spark_nats::server::free_port().expect("a free port");
     let output = std::fs::File::options().create(true).append(true).open(dir.join("up.log")).expect("log file");
     Command::new(binary)
+        .current_dir(dir)
         .arg("up")
         .args(["--port", &port.to_string()])
         .arg("--data")
