@@ -38,7 +38,7 @@ fn every_command_explains_itself() {
         assert!(help.contains("Usage: spark"), "{command}: {help}");
     }
     assert!(text(&run(folder.path(), &["up", "--help"]).stdout).contains("spark up --live"));
-    assert!(text(&run(folder.path(), &["--help"]).stdout).contains("64 wrong command line"));
+    assert!(text(&run(folder.path(), &["--help"]).stdout).contains("64  the command line"));
 }
 
 #[test]

@@ -182,7 +182,8 @@ pub fn page(words: &[String]) -> Result<StyledStr, String> {
             )
         })?;
     }
-    Ok(found.render_long_help())
+    // The manual itself is long enough with a line for each option.
+    Ok(if words.is_empty() { found.render_help() } else { found.render_long_help() })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// Examples of `spark config`.
-pub const CONFIG_HELP: &str = "Without a command it echoes; with --check it lints.\n\n\
+pub const CONFIG_HELP: &str = "Without a command it prints what is in force; with --check it lints.\n\n\
 Examples:\n  spark config init\n  spark config lint --config production.toml\n  spark config echo\n  \
 spark config diff\n  SPARK_GATEWAY__RATE_BURST=50 spark config diff --json";
 
@@ -13,7 +13,7 @@ spark config diff\n  SPARK_GATEWAY__RATE_BURST=50 spark config diff --json";
 #[derive(Clone, Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ConfigArgs {
-    /// What to do; without it, echo.
+    /// What to do; without it, print what is in force.
     #[command(subcommand)]
     pub command: Option<ConfigCommand>,
     /// The same as `spark config lint`.

@@ -24,12 +24,7 @@ pub fn run(arguments: &ConfigArgs, global: &Global) -> Result<(), Failure> {
         Some(ConfigCommand::Diff { file }) => diff(file.as_deref(), global),
         Some(ConfigCommand::Echo) => echo(global),
         None if arguments.check => lint(global),
-        // As it has always been: the document alone.
-        None if global.json => {
-            let config = Config::load(global.config.as_deref())?;
-            output::line(&serde_json::to_string_pretty(&config.effective()).unwrap_or_default())
-        }
-        None => echo(global),
+        None => plain(global),
     }
 }
 
@@ -82,6 +77,16 @@ fn lint(global: &Global) -> Result<(), Failure> {
         }
         Err(problems) => Err(report(&problems)),
     }
+}
+
+/// Shows what is in force and nothing else, as it has always been.
+fn plain(global: &Global) -> Result<(), Failure> {
+    let document = Config::load(global.config.as_deref())?.effective();
+    if global.json {
+        return output::line(&serde_json::to_string_pretty(&document).unwrap_or_default());
+    }
+    let text = toml_edit::ser::to_string_pretty(&document);
+    output::line(text.map_err(|error| Failure::internal(format!("write the configuration as TOML: {error}")))?.trim_end())
 }
 
 /// Shows what is in force, and where it comes from.

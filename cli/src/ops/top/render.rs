@@ -153,7 +153,8 @@ fn overview(state: &State) -> Line {
     let firing = state.alerts.iter().filter(|alert| alert.state == "firing").count();
     add("firing", firing.to_string(), if firing == 0 { Style::Green } else { Style::Red });
     let parked = state.system.parked.count;
-    add("parked", parked.to_string(), if parked == 0 { Style::Green } else { Style::Yellow });
+    let text = parked.map_or_else(|| "–".to_owned(), |parked| parked.to_string());
+    add("parked", text, if parked == Some(0) { Style::Green } else { Style::Yellow });
     let (word, style) = match (state.guard.is_killed(), state.guard.halts.is_empty()) {
         (true, _) => ("KILLED", Style::Red),
         (false, false) => ("HALTED", Style::Red),
@@ -182,6 +183,14 @@ fn fault(state: &State, now_ms: i64) -> Option<Line> {
     let silent = state.heard_ms.filter(|heard| now_ms - heard > OLD_MS);
     if let Some(heard) = silent {
         return Some(Line::styled(format!("the gateway has said nothing for {}", age(now_ms - heard)), Style::Red));
+    }
+    if state.unreadable > 0 {
+        let text = format!(
+            "{} events could not be read: is the gateway of another version than {}?",
+            state.unreadable,
+            env!("CARGO_PKG_VERSION")
+        );
+        return Some(Line::styled(text, Style::Yellow));
     }
     (state.heard_ms.is_some() && !state.system.broker_connected)
         .then(|| Line::styled("the gateway has lost the broker: everything below is old", Style::Red))
@@ -349,8 +358,8 @@ fn processes(state: &State) -> Vec<Line> {
             if up { process.state.clone().unwrap_or_default() } else { process.presence.clone() },
             text(process.age_ms.map(age)),
             text(process.pid.map(|pid| pid.to_string())),
-            size(process.resident_bytes),
-            process.restarts.to_string(),
+            text(process.resident_bytes.map(size)),
+            text(process.restarts.map(|restarts| restarts.to_string())),
             process.detail.clone().unwrap_or_default(),
         ];
         (row, style)

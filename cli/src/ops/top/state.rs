@@ -23,8 +23,8 @@ pub struct Process {
     pub detail: Option<String>,
     pub pid: Option<u32>,
     pub age_ms: Option<i64>,
-    pub resident_bytes: u64,
-    pub restarts: u64,
+    pub resident_bytes: Option<u64>,
+    pub restarts: Option<u64>,
 }
 
 /// A connection to a venue.
@@ -46,7 +46,8 @@ pub struct Feed {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Parked {
-    pub count: u64,
+    /// None before the gateway has looked.
+    pub count: Option<u64>,
 }
 
 /// Everything about the processes.
@@ -223,6 +224,8 @@ pub struct State {
     pub trade_rates: BTreeMap<String, f64>,
     /// Messages that each reader has not been given yet, `stream consumer`.
     pub lag: BTreeMap<String, u64>,
+    /// Events that could not be read: the gateway is of another version.
+    pub unreadable: u64,
     #[serde(skip)]
     counted: VecDeque<(i64, BTreeMap<String, u64>)>,
     #[serde(skip)]
@@ -240,11 +243,11 @@ impl State {
         Self { address: address.to_owned(), ..Self::default() }
     }
 
-    /// Takes in an event of the live stream. What it does not know, or cannot read, changes nothing.
+    /// Takes in an event of the live stream. What it does not know changes nothing, what it cannot read is counted.
     pub fn apply(&mut self, event: &str, data: &str, now_ms: i64) {
         self.heard_ms = Some(now_ms);
         self.link = Link::Live;
-        match event {
+        let read = match event {
             "snapshot" | "resync" => self.whole(data),
             "processes" => take(data, |system| self.system = system),
             "windows" => take(data, |windows| self.windows(windows)),
@@ -252,11 +255,12 @@ impl State {
             "order" => take(data, |orders| self.orders(orders)),
             "guard" | "kill_switch" => take(data, |guard| self.guard = guard),
             "prices" => take(data, |prices: Prices| self.prices(prices.prices)),
-            _ => {}
-        }
+            _ => true,
+        };
+        self.unreadable += u64::from(!read);
     }
 
-    fn whole(&mut self, data: &str) {
+    fn whole(&mut self, data: &str) -> bool {
         take(data, |all: Snapshot| {
             self.system = all.system;
             self.guard = all.guard;
@@ -268,7 +272,7 @@ impl State {
             if let Some(windows) = all.windows {
                 self.windows(windows);
             }
-        });
+        })
     }
 
     fn windows(&mut self, windows: Windows) {
@@ -328,10 +332,9 @@ impl State {
     }
 }
 
-fn take<'a, T: Deserialize<'a>>(data: &'a str, then: impl FnOnce(T)) {
-    if let Ok(value) = serde_json::from_str(data) {
-        then(value);
-    }
+/// Whether it could be read.
+fn take<'a, T: Deserialize<'a>>(data: &'a str, then: impl FnOnce(T)) -> bool {
+    serde_json::from_str(data).map(then).is_ok()
 }
 
 /// `name{stream="LEDGER",consumer="risk"} 12`; the value as a count.
@@ -388,7 +391,10 @@ mod tests {
             "guard":{"killSwitch":null,"halts":[]},"prices":[{"venue":"binance","symbol":"BTCUSDT","last":1.50}]}"#,
             7,
         );
-        assert_eq!((state.system.parked.count, state.alerts.len(), state.open_orders, state.link.clone()), (3, 1, 1, Link::Live));
+        assert_eq!(
+            (state.system.parked.count, state.alerts.len(), state.open_orders, state.link.clone()),
+            (Some(3), 1, 1, Link::Live)
+        );
         assert_eq!(state.orders[0].quantity.as_ref().unwrap().get(), "0.00100");
         state.apply("order", r#"{"orders":[{"order":"b","at":"2"},{"order":"a","at":"1","open":false,"state":"filled"}]}"#, 8);
         assert_eq!(state.orders.iter().map(|order| order.order.as_str()).collect::<Vec<_>>(), ["b", "a"]);
@@ -398,7 +404,14 @@ mod tests {
         state.apply("alerts", "{\"active\":[]}", 10);
         state.apply("processes", "{broken", 11);
         state.apply("something new", "{}", 12);
-        assert_eq!((state.alerts.len(), state.system.status.as_str(), state.heard_ms), (0, "DEMO", Some(12)));
+        assert_eq!(
+            (state.alerts.len(), state.system.status.as_str(), state.heard_ms, state.unreadable),
+            (0, "DEMO", Some(12), 1)
+        );
+        // Nothing is known of a process that was never heard of.
+        let never = r#"{"parked":{"count":null},"processes":[{"name":"feed","presence":"never_seen","resident_bytes":null,"restarts":null,"age_ms":null}]}"#;
+        state.apply("processes", never, 13);
+        assert_eq!((state.system.processes.len(), state.unreadable), (1, 1));
     }
 
     #[test]
