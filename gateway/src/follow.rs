@@ -91,7 +91,7 @@ pub(crate) async fn follow(app: Arc<App>, bus: Bus, folder: &Path, status: Statu
             }
             _ = end.tick(), if reading => {
                 if orders.is_caught_up() {
-                    app.view_mut().trading.set_complete();
+                    app.view_mut().set_complete();
                     reading = false;
                     // What was read now need not be read again, whatever happens next.
                     keeper.save(&app);

@@ -17,8 +17,8 @@ use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::telemetry::{Heartbeat, ProcessState};
 use spark_bus_schema::{Decimal, Timestamp, Venue};
 use spark_gateway::event::Event;
-use spark_gateway::record::Record;
 use spark_gateway::http::{self, openapi};
+use spark_gateway::record::Record;
 
 fn balances(updated_at: i64, polled_at: i64) -> Event {
     Event::Balances(Balances {
@@ -186,7 +186,11 @@ async fn a_view_has_another_tag_exactly_when_it_shows_something_else() {
 }
 
 fn guarding_windows() -> Event {
-    Event::Windows(spark_bus_schema::telemetry::Windows { at: spark_nats::now(), values: Vec::new(), trades_counted: Default::default() })
+    Event::Windows(spark_bus_schema::telemetry::Windows {
+        at: spark_nats::now(),
+        values: Vec::new(),
+        trades_counted: Default::default(),
+    })
 }
 
 #[tokio::test]
@@ -353,6 +357,9 @@ async fn what_a_path_does_not_take_is_a_problem_that_says_what_it_takes() {
     problem(&get(gateway.address, "/api/exec/orders/%ff").await, 400, "bad-value");
     problem(&get(gateway.address, "/api/alerts?limit=0").await, 400, "bad-value");
     problem(&get(gateway.address, "/api/exec/orders?before=+1").await, 400, "bad-value");
+    // A wrong question is one, whatever the client has already.
+    problem(&again(&gateway, "/api/alerts?limit=x", "*").await, 400, "bad-value");
+    assert_eq!(again(&gateway, "/api/alerts?limit=1", "*").await.status, 304);
     let (path, body) = ("POST /api/exec/start", r#"{"strategy":"a","reason":"why"}"#);
     problem(&send(gateway.address, path, &[token, ("Content-Type", "text/plain")], body).await, 415, "media-type");
     problem(&send(gateway.address, path, &[token, ("Content-Type", "application/json")], "{").await, 400, "bad-value");

@@ -22,11 +22,16 @@ pub(super) struct Shown {
 /// told with the next request.
 pub(super) async fn tag(State(shown): State<Shown>, request: Request, next: Next) -> Response {
     let tag = entity_tag(&shown.context.app, shown.parts, request.uri().query().unwrap_or_default());
-    if is_known(request.headers(), &tag) {
+    // The query is in the tag: who has it has been answered, so the request is a right one. `*` says nothing of that.
+    let any = names_any(request.headers());
+    if !any && is_known(request.headers(), &tag) {
         return not_modified(tag);
     }
     let mut response = next.run(request).await;
     if response.status() == StatusCode::OK {
+        if any {
+            return not_modified(tag);
+        }
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
@@ -63,6 +68,11 @@ pub(super) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
                 .any(|one| one == b"*" || plain(one) == plain(tag))
     };
     headers.get_all(header::IF_NONE_MATCH).iter().any(of_list)
+}
+
+/// Whether any answer at all will do.
+fn names_any(headers: &HeaderMap) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).iter().any(|value| value.as_bytes().trim_ascii() == b"*")
 }
 
 /// Nothing but the tag.

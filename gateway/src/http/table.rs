@@ -14,7 +14,7 @@ use crate::view::alerts::TRANSITIONS_MAX;
 use crate::view::doings::STEPS_MAX;
 use crate::view::people::NOTIFICATIONS_MAX;
 use crate::view::revisions::Part;
-use crate::view::signals::{SCORES_MAX, VersionRow};
+use crate::view::signals::SCORES_MAX;
 use crate::view::trading::orders::{ORDERS_MAX, Standing};
 use crate::view::trading::positions::Positions;
 use crate::view::trading::rows::LimitsAnswer;
@@ -511,7 +511,7 @@ fn models() -> Vec<Route> {
             "The newest scores",
             series(answers::<ml::List<'_>>().shows(&[Part::Scores])).paged_by_offset(1..=SCORES_MAX, ml::LIMIT, SCORES_MAX),
         ),
-        look("/api/ml/version", ml::version, "The model in force", answers::<VersionRow<'_>>().shows(&[Part::Model])),
+        look("/api/ml/version", ml::version, "The model in force", answers::<ml::Version<'_>>().shows(&[Part::Model])),
         look(
             "/api/ml/calibration",
             ml::calibration,

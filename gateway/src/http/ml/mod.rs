@@ -18,10 +18,21 @@ use crate::view::status::Word;
 /// Scores in an answer when the request does not say how many.
 pub const LIMIT: usize = 100;
 
+/// The model in force, and how far to trust the picture.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ModelInForceNow")]
+pub struct Version<'a> {
+    status: Word,
+    #[serde(flatten)]
+    model: VersionRow<'a>,
+}
+
 /// `GET /api/ml/version`: the model in force; nulls, and `known: false`, when `signal` has never spoken.
 pub async fn version(State(context): State<Context>, params: Params) -> Result<Response, Problem> {
     params.only(&[])?;
-    Ok(json(&VersionRow::from(context.app.view().signals.model())))
+    let view = context.app.view();
+    let model = VersionRow::from(view.signals.model());
+    Ok(json(&Version { status: view.status(spark_nats::now()).status, model }))
 }
 
 /// Scores, the newest first.

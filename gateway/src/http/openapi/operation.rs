@@ -77,8 +77,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     }
     if matches!(route.access, Access::Role(_)) || route.doc.body.is_some() {
         let about = "on whose behalf: it goes into the audit beside the token's name";
-        let schema =
-            json!({"type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX, "pattern": "^[!-~]([ -~]*[!-~])?$", "examples": ["ayse"]});
+        let schema = json!({"type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX, "pattern": "^[!-~]([ -~]*[!-~])?$", "examples": ["ayse"]});
         all.push(json!({"name": "X-Spark-Actor", "in": "header", "description": about, "schema": schema}));
     }
     all
