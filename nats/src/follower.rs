@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{self, Message};
-use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use spark_bus_schema::Timestamp;
 use tokio::sync::mpsc;
@@ -79,12 +78,10 @@ impl Follower {
     }
 
     /// Whatever has arrived: at least one message, at most [`BATCH_MAX`]. Safe to cancel.
-    pub fn next(&mut self) -> BoxFuture<'_, Option<Vec<Delivery>>> {
-        Box::pin(async move {
-            let batch = self.batches.recv().await?;
-            self.taken += 1;
-            Some(batch)
-        })
+    pub async fn next(&mut self) -> Option<Vec<Delivery>> {
+        let batch = self.batches.recv().await?;
+        self.taken += 1;
+        Some(batch)
     }
 
     /// Whether everything stored so far has been handed over. False while the broker is away.

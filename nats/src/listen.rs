@@ -37,12 +37,10 @@ pub struct Listener {
 
 impl Listener {
     /// The next message; none when the connection was closed for good. Goes on by itself after the broker was away. Safe to cancel.
-    pub fn next(&mut self) -> BoxFuture<'_, Option<Heard>> {
-        Box::pin(async move {
-            let message = self.messages.next().await?;
-            let kind = message.headers.as_ref().and_then(|headers| headers.get(header::KIND)).map(ToString::to_string);
-            Some(Heard { subject: message.subject.to_string(), kind, payload: message.payload })
-        })
+    pub async fn next(&mut self) -> Option<Heard> {
+        let message = self.messages.next().await?;
+        let kind = message.headers.as_ref().and_then(|headers| headers.get(header::KIND)).map(ToString::to_string);
+        Some(Heard { subject: message.subject.to_string(), kind, payload: message.payload })
     }
 }
 

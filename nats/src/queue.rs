@@ -58,21 +58,19 @@ impl Queue {
 
     /// The next message; waits for one, and while the broker is away. When it is dropped at the wrong moment, a message that was
     /// under way comes again after [`Settings::ack_wait`].
-    pub fn next(&mut self) -> BoxFuture<'_, Task> {
-        Box::pin(async move {
-            loop {
-                self.bus.wait_connected().await;
-                match self.pull().await {
-                    Ok(Some(task)) => return task,
-                    Ok(None) => {}
-                    Err(reason) => {
-                        tracing::debug!(stream = self.stream, consumer = self.name, reason, "ask the queue again");
-                        self.consumer = None;
-                        tokio::time::sleep(RESTART_PAUSE).await;
-                    }
+    pub async fn next(&mut self) -> Task {
+        loop {
+            self.bus.wait_connected().await;
+            match self.pull().await {
+                Ok(Some(task)) => return task,
+                Ok(None) => {}
+                Err(reason) => {
+                    tracing::debug!(stream = self.stream, consumer = self.name, reason, "ask the queue again");
+                    self.consumer = None;
+                    tokio::time::sleep(RESTART_PAUSE).await;
                 }
             }
-        })
+        }
     }
 
     async fn pull(&mut self) -> Result<Option<Task>, String> {

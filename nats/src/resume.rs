@@ -17,6 +17,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Pause before the stream is looked at again while the broker is away.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where to go on, and the saved state, if there is one.
+type Opened = (Resume, Option<Vec<u8>>);
+
 /// Where a process goes on in its stream, and the file that remembers it.
 pub struct Resume {
     checkpoint: Checkpoint,
@@ -33,7 +36,7 @@ impl Resume {
     ///
     /// # Errors
     /// The file cannot be used.
-    pub fn open<'a>(service: &'a Service, stream: &'static str) -> BoxFuture<'a, Result<Option<(Self, Option<Vec<u8>>)>, Error>> {
+    pub fn open<'a>(service: &'a Service, stream: &'static str) -> BoxFuture<'a, Result<Option<Opened>, Error>> {
         Box::pin(async move {
             let checkpoint = Checkpoint::open(&service.data_dir.join("checkpoint.sqlite"))?;
             let saved = checkpoint.load()?.unwrap_or_default();
