@@ -1,7 +1,7 @@
 //! `spark token`: who may ask the gateway for what. Works on the file of tokens; no gateway has to run, and one that runs
 //! notices.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -49,7 +49,7 @@ fn failure(error: &TokensError) -> Failure {
     }
 }
 
-fn create(arguments: &TokenCreateArgs, path: &PathBuf, global: &Global) -> Result<(), Failure> {
+fn create(arguments: &TokenCreateArgs, path: &Path, global: &Global) -> Result<(), Failure> {
     let role = match arguments.role {
         TokenRole::Viewer => Role::Viewer,
         TokenRole::Operator => Role::Operator,
@@ -79,7 +79,7 @@ fn create(arguments: &TokenCreateArgs, path: &PathBuf, global: &Global) -> Resul
     Ok(())
 }
 
-fn list(path: &PathBuf, global: &Global) -> Result<(), Failure> {
+fn list(path: &Path, global: &Global) -> Result<(), Failure> {
     let all = tokens::list(path).map_err(|error| failure(&error))?;
     if global.json {
         return output::line(&json!({"file": path, "tokens": all.iter().map(row).collect::<Vec<_>>()}).to_string());

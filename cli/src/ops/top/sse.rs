@@ -51,7 +51,7 @@ impl Reader {
     fn line(&mut self, line: &str) -> Option<Event> {
         if line.is_empty() {
             let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
-            return (!data.is_empty()).then(|| Event { name, data });
+            return (!data.is_empty()).then_some(Event { name, data });
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
