@@ -43,7 +43,7 @@ fn a_wrong_command_about_orders_exits_64_and_names_the_fix() {
     check(&["order", "buy", "BTCUSDT"], &["<QUANTITY>"]);
     check(&["order", "hold", "BTCUSDT", "1"], &["hold"]);
     check(&["order", "buy", "BTCUSDT", "1", "--tif", "day"], &["gtc", "fok"]);
-    check(&["order", "buy", "BTCUSDT", "1"], &["operator.token", "SPARK_OPERATOR_TOKEN", "spark up"]);
+    check(&["order", "buy", "BTCUSDT", "1"], &["admin.token", "SPARK_TOKEN", "spark up"]);
     check(&["order", "show", "17"], &["`17`", "26 characters", "spark orders"]);
     check(&["order", "cancel", "spark-aaaaaaaaaaaaaaaaaaaaaaaaaa"], &["--reason"]);
     check(&["order", "cancel", "spark-aaaaaaaaaaaaaaaaaaaaaaaaaa", "--reason", " "], &["--reason is empty"]);

@@ -18,7 +18,7 @@ use spark_bus_schema::telemetry::{FeedState, FeedStatus, Heartbeat, ProcessState
 use spark_bus_schema::{Fixed, Timestamp, Venue};
 use spark_gateway::app::App;
 use spark_gateway::event::Event;
-use spark_gateway::{Config, Files, AdminToken, http, stream};
+use spark_gateway::{AdminToken, Config, Files, http, stream};
 use tokio_util::sync::CancellationToken;
 
 const MARKETS: [(Venue, &str, f64); 8] = [

@@ -16,7 +16,7 @@ use spark_bus_schema::backtests::{BacktestJob, DataSource, JobCancel, JobState};
 use spark_bus_schema::control::StrategyCommand;
 use spark_bus_schema::strategies::StrategyRegistered;
 use spark_bus_schema::subject::{self, JOBS, LEDGER};
-use spark_gateway::{Config, Files, AdminToken};
+use spark_gateway::{AdminToken, Config, Files};
 use spark_nats::testing::TestBroker;
 use tokio::net::TcpListener;
 

@@ -47,7 +47,7 @@ impl Desk {
     /// There is no token.
     #[must_use]
     pub fn of(system: &System) -> Self {
-        let path = system.data().join("keys").join("operator.token");
+        let path = system.data().join("keys").join("admin.token");
         let token = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let http = reqwest::Client::builder().timeout(REQUEST_LIMIT).build().expect("client");
         Self { http, address: system.address(), token: token.trim().to_owned() }

@@ -41,10 +41,9 @@ fn programs() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_made_of_the_document_are_answered_as_the_document_says() {
-    let (system, programs) = tokio::join!(
-        System::start(env!("CARGO_BIN_EXE_spark-under-test"), CONFIG, &[]),
-        async { tokio::task::spawn_blocking(programs).await.unwrap() }
-    );
+    let (system, programs) = tokio::join!(System::start(env!("CARGO_BIN_EXE_spark-under-test"), CONFIG, &[]), async {
+        tokio::task::spawn_blocking(programs).await.unwrap()
+    });
     let document = system.data().join("openapi.json");
     std::fs::write(&document, system.get("/api/openapi.json").await.unwrap()).unwrap();
     let validated = succeed(Command::new(programs.join("python")).arg(folder().join("validate.py")).arg(&document));

@@ -266,7 +266,8 @@ impl Config {
         add("strategy", serde_json::to_value(&self.strategy));
         add("gateway", serde_json::to_value(&self.gateway));
         // The simulator's section holds keys, so only what was written is shown, not its defaults.
-        let written = self.given.get("exchange-sim").filter(|section| !matches!(section, Value::Dict(_, keys) if keys.is_empty()));
+        let written =
+            self.given.get("exchange-sim").filter(|section| !matches!(section, Value::Dict(_, keys) if keys.is_empty()));
         add("exchange-sim", serde_json::to_value(written));
         add("nats", serde_json::to_value(&self.nats));
         add("supervisor", serde_json::to_value(&self.supervisor));

@@ -126,11 +126,7 @@ impl Plan {
     #[must_use]
     pub fn reach(&self) -> String {
         let ip = self.ports.gateway.ip();
-        let who = if ip.is_loopback() {
-            "this machine only".to_owned()
-        } else {
-            format!("every machine that reaches {ip}")
-        };
+        let who = if ip.is_loopback() { "this machine only".to_owned() } else { format!("every machine that reaches {ip}") };
         let how = if self.tls.is_some() { "TLS" } else { "no TLS" };
         let reading = if self.reading_open { "reading is open" } else { "reading takes a token" };
         format!("{who} · {how} · {reading}")

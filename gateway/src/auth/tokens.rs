@@ -133,7 +133,9 @@ pub fn create(
         return Err(TokensError::Asked(format!("`{name:.80}` cannot be a name; {right}")));
     }
     if name == super::ADMIN {
-        return Err(TokensError::Asked(format!("`{name}` is the name of whoever has the first administrator's token; choose another")));
+        return Err(TokensError::Asked(format!(
+            "`{name}` is the name of whoever has the first administrator's token; choose another"
+        )));
     }
     change(path, |tokens| {
         // What has ended stays listed for a while, but its name is free again.
@@ -167,7 +169,8 @@ pub fn create(
 /// There is none, or the file cannot be changed.
 pub fn revoke(path: &Path, which: &str) -> Result<Token, TokensError> {
     change(path, |tokens| {
-        let at = tokens.iter().position(|token| token.id == which).or_else(|| tokens.iter().rposition(|token| token.name == which));
+        let at =
+            tokens.iter().position(|token| token.id == which).or_else(|| tokens.iter().rposition(|token| token.name == which));
         let Some(at) = at else {
             return Err(TokensError::Asked(format!("no token has the id or name `{which:.80}`; `spark token ls` lists them")));
         };

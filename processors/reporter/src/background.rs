@@ -82,8 +82,8 @@ fn client(config: &Config) -> Result<reqwest::Client, String> {
     }
     if let Some(path) = &config.gateway_ca_file {
         let pem = read("gateway_ca_file", path)?;
-        let authority = reqwest::Certificate::from_pem(&pem)
-            .map_err(|error| format!("gateway_ca_file {}: {error}", path.display()))?;
+        let authority =
+            reqwest::Certificate::from_pem(&pem).map_err(|error| format!("gateway_ca_file {}: {error}", path.display()))?;
         client = client.add_root_certificate(authority);
     }
     client.build().map_err(|error| format!("make the HTTP client: {}", spark_nats::text(&error)))

@@ -17,7 +17,7 @@ struct Tool {
 impl Tool {
     fn of(system: &System) -> Self {
         let folder = Folder::new("amtool");
-        let token = system.data().join("keys/operator.token");
+        let token = system.data().join("keys/admin.token");
         let text = format!("authorization:\n  type: Bearer\n  credentials_file: {}\n", token.display());
         let http = folder.write("http.yml", &text).display().to_string();
         Self { address: system.address(), http, _folder: folder }
