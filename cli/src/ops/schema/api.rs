@@ -106,7 +106,7 @@ fn types(document: &Value, text: &mut String) {
     text.push_str("## Types\n\n");
     let schemas: Vec<(&String, &Value)> = document["components"]["schemas"].as_object().into_iter().flatten().collect();
     for (name, schema) in schemas {
-        line(text, &format!("### {name}\n"));
+        line(text, &format!("### {}\n", type_heading(name)));
         if let Some(about) = schema["description"].as_str() {
             line(text, &format!("{}\n", plain(about)));
         }
@@ -126,6 +126,11 @@ fn types(document: &Value, text: &mut String) {
         }
         text.push('\n');
     }
+}
+
+/// A type may have the name of a group of routes.
+fn type_heading(name: &str) -> String {
+    format!("Type {name}")
 }
 
 /// A row for each member, and for each member of an object that has no name of its own.
@@ -148,7 +153,7 @@ fn members(before: &str, schema: &Value, depth: usize, text: &mut String) {
 
 fn type_of(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
-        return format!("[{name}](#{})", anchor(name));
+        return format!("[{name}](#{})", anchor(&type_heading(name)));
     }
     for key in ["anyOf", "oneOf", "allOf"] {
         if let Some(choices) = schema[key].as_array() {
