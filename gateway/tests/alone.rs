@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use common::running::{Running, TOKEN, begin};
 use common::{Answer, get, roomy, send};
-use serde_json::Value;
 use spark_bus_schema::orders::{MANUAL, OrderId};
 use spark_bus_schema::portfolio::Balances;
 use spark_bus_schema::{Venue, subject};
@@ -248,7 +247,7 @@ async fn with_everybody_gone_it_shows_what_was_and_says_how_old_it_is() {
     std::fs::write(&file, TOKEN).unwrap();
     let gateway = begin(&broker, Config { admin_token_file: Some(file), ..roomy() }).await;
     gateway.see("/api/exec/orders", |answer| answer.json()["complete"] == true).await;
-    let total = |answer: &Answer| answer.json()["totals"]["totalUsd"] == Value::from(12.5);
+    let total = |answer: &Answer| answer.json()["totals"]["totalUsd"] == 12.5;
     gateway.see("/api/portfolio", total).await;
     broker.kill();
     gateway.see("/api/processes", |answer| answer.json()["broker_connected"] == false).await;

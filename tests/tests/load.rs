@@ -24,9 +24,9 @@ const ATTACKED: u64 = 500;
 const GROWTH_MAX: u64 = 256 * 1024 * 1024;
 
 async fn connect(from: [u8; 4], port: u16) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from((from, 0))).unwrap();
-    socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap()
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from((from, 0))).expect("an address of this machine");
+    socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("the gateway listens")
 }
 
 /// Sends what there is to send and gives the status of each answer.
@@ -58,7 +58,7 @@ async fn attack(port: u16, stop: Arc<AtomicBool>) -> [u64; 3] {
     let mut slow = Vec::new();
     for _ in 0..100 {
         let mut socket = connect(FROM, port).await;
-        socket.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").await.unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").await.expect("the gateway reads");
         slow.push(socket);
     }
     let huge = format!("GET / HTTP/1.1\r\nX-Huge: {}\r\n\r\n", "x".repeat(1 << 20));

@@ -329,7 +329,7 @@ mod tests {
         assert!(secret.starts_with(PREFIX) && secret.len() == PREFIX.len() + 2 * TOKEN_BYTES, "{secret}");
         assert!(!text.contains(&secret[PREFIX.len()..]), "{text}");
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(list(&path).unwrap(), [token.clone()]);
+        assert_eq!(list(&path).unwrap(), std::slice::from_ref(&token));
         assert_eq!(token.digest(), &digest(&secret));
         assert!(token.is_valid(NOW) && !token.is_valid(NOW + Duration::from_secs(60)), "not for ever");
     }
@@ -356,7 +356,7 @@ mod tests {
         let tokens = Tokens::watch(path.clone());
         assert!(tokens.current().is_empty());
         let (token, _) = create(&path, "alice", Role::Viewer, None, NOW).unwrap();
-        assert_eq!(*tokens.current(), [token.clone()]);
+        assert_eq!(*tokens.current(), std::slice::from_ref(&token));
         revoke(&path, &token.id).unwrap();
         assert!(tokens.current().is_empty());
         create(&path, "alice", Role::Viewer, None, NOW).unwrap();

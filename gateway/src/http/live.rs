@@ -24,7 +24,7 @@ use crate::wire::client::{self, FRAME_BYTES_MAX, READ_BUFFER_BYTES, Session, WRI
 const PROTOCOL: &str = "spark.v1";
 
 /// A place for a live stream; without one, what to answer.
-pub(super) fn stream_place(app: &App, Peer(peer): Peer) -> Result<Place, Response> {
+pub(super) fn stream_place(app: &App, Peer(peer): Peer) -> Result<Place, Box<Response>> {
     let full = match app.streams.take(peer.ip()) {
         Ok(place) => return Ok(place),
         Err(full) => full,
@@ -44,7 +44,7 @@ pub(super) fn stream_place(app: &App, Peer(peer): Peer) -> Result<Place, Respons
         .fix(format!("close one, or poll /api/prices within the rate limit; gateway.{key} sets the limit"))
         .into_response();
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    Err(response)
+    Err(Box::new(response))
 }
 
 /// `GET /api/stream`: server-sent events.
@@ -61,7 +61,7 @@ pub(super) async fn stream(
         seen: seen.or_else(|| params.get("lastEventId")).map(ToOwned::to_owned),
         kinds: params.get("events").map(kinds).transpose().map_err(IntoResponse::into_response)?,
     };
-    let place = stream_place(&context.app, peer)?;
+    let place = stream_place(&context.app, peer).map_err(|refusal| *refusal)?;
     let events = events(context.app, &wish, caller.identity().cloned(), Some(place));
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response())
 }
@@ -107,7 +107,7 @@ pub(super) async fn websocket(
     }
     let place = match stream_place(app, peer) {
         Ok(place) => Some(place),
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let identity = caller.identity().cloned();
     // Where reading is open, whoever has no token sees what a viewer sees.

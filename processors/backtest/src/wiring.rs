@@ -32,35 +32,37 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
-pub async fn run(service: Service, config: Config, live: Live) -> Result<(), Error> {
-    let results = service.data_dir.join(DATABASE);
-    drop(Store::open(&results)?);
-    let running = Arc::new(Running::default());
-    let settings =
-        queue::Settings { ack_wait: config.ack_wait(), deliveries_max: config.attempts.saturating_add(SPARE_DELIVERIES) };
-    let worker = |number: usize| Worker {
-        bus: service.bus.clone(),
-        config: config.clone(),
-        live: live.clone(),
-        results: results.clone(),
-        name: format!("{}/{number}", std::process::id()),
-        running: Arc::clone(&running),
-        shutdown: service.shutdown.clone(),
-    };
-    let mut tasks = JoinSet::new();
-    for number in 1..=config.workers {
-        let queue = Queue::new(service.bus.clone(), "backtest", JOBS, subject::BACKTESTS, settings);
-        tasks.spawn(worker(number).run(queue));
-    }
-    tasks.spawn(listen(Arc::new(worker(0))));
-    tasks.spawn(forget(results, config.clone(), service.shutdown.clone()));
-    service.status.set(ProcessState::Running, None);
-    while let Some(ended) = tasks.join_next().await {
-        if !service.shutdown.is_cancelled() {
-            return Err(Error::Worker(ended.err()));
+pub fn run(service: Service, config: Config, live: Live) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let results = service.data_dir.join(DATABASE);
+        drop(Store::open(&results)?);
+        let running = Arc::new(Running::default());
+        let settings =
+            queue::Settings { ack_wait: config.ack_wait(), deliveries_max: config.attempts.saturating_add(SPARE_DELIVERIES) };
+        let worker = |number: usize| Worker {
+            bus: service.bus.clone(),
+            config: config.clone(),
+            live: live.clone(),
+            results: results.clone(),
+            name: format!("{}/{number}", std::process::id()),
+            running: Arc::clone(&running),
+            shutdown: service.shutdown.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        for number in 1..=config.workers {
+            let queue = Queue::new(service.bus.clone(), "backtest", JOBS, subject::BACKTESTS, settings);
+            tasks.spawn(worker(number).run(queue));
         }
-    }
-    Ok(())
+        tasks.spawn(listen(Arc::new(worker(0))));
+        tasks.spawn(forget(results, config.clone(), service.shutdown.clone()));
+        service.status.set(ProcessState::Running, None);
+        while let Some(ended) = tasks.join_next().await {
+            if !service.shutdown.is_cancelled() {
+                return Err(Error::Worker(ended.err()));
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Forgets old jobs, with their reports.

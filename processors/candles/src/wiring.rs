@@ -69,16 +69,18 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
-pub async fn run(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
-    let maker = CandleMaker::new(&config.bars(), config.calendar(), &service.status);
-    // Ends with this function, however that ends.
-    let mut candles = JoinSet::new();
-    candles.spawn(make_candles(bars_service(&service)?, maker));
-    tokio::select! {
-        outcome = make_marks(&service, &config, instruments) => outcome?,
-        Some(outcome) = candles.join_next() => return outcome.map_err(Error::CandlesEnded)?,
-    }
-    candles.join_next().await.map_or(Ok(()), |outcome| outcome.map_err(Error::CandlesEnded)?)
+pub fn run(service: Service, config: Config, instruments: &InstrumentTable) -> spark_nats::BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async move {
+        let maker = CandleMaker::new(&config.bars(), config.calendar(), &service.status);
+        // Ends with this function, however that ends.
+        let mut candles = JoinSet::new();
+        candles.spawn(make_candles(bars_service(&service)?, maker));
+        tokio::select! {
+            outcome = make_marks(&service, &config, instruments) => outcome?,
+            Some(outcome) = candles.join_next() => return outcome.map_err(Error::CandlesEnded)?,
+        }
+        candles.join_next().await.map_or(Ok(()), |outcome| outcome.map_err(Error::CandlesEnded)?)
+    })
 }
 
 /// The service under the name of the second reader, with a folder of its own for the checkpoint.

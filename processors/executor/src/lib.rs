@@ -60,27 +60,29 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`].
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    run_with(service, config, &InstrumentTable::builtin()).await
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move { run_with(service, config, &InstrumentTable::builtin()).await })
 }
 
 /// Waits for the lease, then runs until the service is told to stop or another holder takes over.
 ///
 /// # Errors
 /// [`Error`]; trouble with an exchange is not one of them. [`spark_nats::Error::Fenced`]: another holder took over.
-pub async fn run_with(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
-    let problems = config.validate();
-    if !problems.is_empty() {
-        return Err(Error::Config(problems));
-    }
-    let lease = tokio::select! {
-        () = service.shutdown.cancelled() => {
-            service.stopped().await;
-            return Ok(());
+pub fn run_with(service: Service, config: Config, instruments: &InstrumentTable) -> spark_nats::BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async move {
+        let problems = config.validate();
+        if !problems.is_empty() {
+            return Err(Error::Config(problems));
         }
-        lease = Lease::acquire(&service, subject::ORDERS_EPOCH) => lease?,
-    };
-    let outcome = engine::run(&service, &config, instruments, lease).await;
-    service.stopped().await;
-    outcome
+        let lease = tokio::select! {
+            () = service.shutdown.cancelled() => {
+                service.stopped().await;
+                return Ok(());
+            }
+            lease = Lease::acquire(&service, subject::ORDERS_EPOCH) => lease?,
+        };
+        let outcome = engine::run(&service, &config, instruments, lease).await;
+        service.stopped().await;
+        outcome
+    })
 }

@@ -54,52 +54,54 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`Error`]: the configuration cannot be used.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    run_with(service, config, &InstrumentTable::builtin()).await
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move { run_with(service, config, &InstrumentTable::builtin()).await })
 }
 
 /// As [`run`], with the instruments that the configuration names.
 ///
 /// # Errors
 /// [`Error`].
-pub async fn run_with(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
-    let problems = config.validate_with(instruments);
-    if !problems.is_empty() {
-        return Err(Error::Config(problems));
-    }
-    // Another part of the process may have chosen it already; it is the same one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let observer = history::call_reports(service.bus.clone(), service.name, service.shutdown.clone());
-    let overview = Arc::new(Overview { status: service.status.clone(), venues: Mutex::default() });
-    let mut venues = JoinSet::new();
-    for (venue, config) in config.venues() {
-        if !config.enabled {
-            continue;
+pub fn run_with(service: Service, config: Config, instruments: &InstrumentTable) -> spark_nats::BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async move {
+        let problems = config.validate_with(instruments);
+        if !problems.is_empty() {
+            return Err(Error::Config(problems));
         }
-        let symbols = config.resolved(venue, instruments);
-        let history =
-            History::new(venue, &config.rest(), Arc::clone(&observer)).map_err(|source| Error::Rest { venue, source })?;
-        let board = Board::new(venue, &symbols, &service.status);
-        let overview = Arc::clone(&overview);
-        let after = move |status: &FeedStatus| overview.told(status);
-        tokio::spawn(board::report(Arc::clone(&board), service.bus.clone(), service.shutdown.clone(), after));
-        let (bus, shutdown, config) = (service.bus.clone(), service.shutdown.clone(), config.clone());
-        venues.spawn(keep(move || venue::Setup {
-            bus: bus.clone(),
-            venue,
-            config: config.clone(),
-            symbols: symbols.clone(),
-            history: history.clone(),
-            board: Arc::clone(&board),
-            shutdown: shutdown.clone(),
-        }));
-    }
-    match config.bist.missing() {
-        Some(what) => tracing::info!(what, "BIST is not polled"),
-        None => poll_shares(&service, &config.bist, instruments, &overview, (observer, &mut venues)),
-    }
-    while venues.join_next().await.is_some() {}
-    Ok(())
+        // Another part of the process may have chosen it already; it is the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let observer = history::call_reports(service.bus.clone(), service.name, service.shutdown.clone());
+        let overview = Arc::new(Overview { status: service.status.clone(), venues: Mutex::default() });
+        let mut venues = JoinSet::new();
+        for (venue, config) in config.venues() {
+            if !config.enabled {
+                continue;
+            }
+            let symbols = config.resolved(venue, instruments);
+            let history =
+                History::new(venue, &config.rest(), Arc::clone(&observer)).map_err(|source| Error::Rest { venue, source })?;
+            let board = Board::new(venue, &symbols, &service.status);
+            let overview = Arc::clone(&overview);
+            let after = move |status: &FeedStatus| overview.told(status);
+            tokio::spawn(board::report(Arc::clone(&board), service.bus.clone(), service.shutdown.clone(), after));
+            let (bus, shutdown, config) = (service.bus.clone(), service.shutdown.clone(), config.clone());
+            venues.spawn(keep(move || venue::Setup {
+                bus: bus.clone(),
+                venue,
+                config: config.clone(),
+                symbols: symbols.clone(),
+                history: history.clone(),
+                board: Arc::clone(&board),
+                shutdown: shutdown.clone(),
+            }));
+        }
+        match config.bist.missing() {
+            Some(what) => tracing::info!(what, "BIST is not polled"),
+            None => poll_shares(&service, &config.bist, instruments, &overview, (observer, &mut venues)),
+        }
+        while venues.join_next().await.is_some() {}
+        Ok(())
+    })
 }
 
 fn poll_shares(

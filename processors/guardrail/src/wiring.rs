@@ -126,26 +126,28 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    let rules = config.load().map_err(|problems| Error::Rules { problems })?;
-    tracing::info!(rules = rules.len(), "guardrail watches");
-    let problems = config.validate_actions();
-    if !problems.is_empty() {
-        return Err(Error::Actions { problems });
-    }
-    let mut guardrail = Guardrail::new(&rules).acting(config.policy());
-    let Some(past) = past::read(&service).await else { return Ok(()) };
-    guardrail.seed_actions(spark_nats::now(), &past.told, past.actions);
-    if service.data_dir.join("checkpoint.sqlite").exists() {
-        guardrail.compare_with(past.alerts);
-    } else {
-        guardrail.seed(past.alerts);
-        let Some(commands) = past::thresholds(&service).await else { return Ok(()) };
-        guardrail.seed_thresholds(commands);
-        tell_thresholds(&guardrail);
-    }
-    let observed = Observed::new(guardrail, &service.status);
-    run_machine(&service, observed).await.map_err(Error::Bus)
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let rules = config.load().map_err(|problems| Error::Rules { problems })?;
+        tracing::info!(rules = rules.len(), "guardrail watches");
+        let problems = config.validate_actions();
+        if !problems.is_empty() {
+            return Err(Error::Actions { problems });
+        }
+        let mut guardrail = Guardrail::new(&rules).acting(config.policy());
+        let Some(past) = past::read(&service).await else { return Ok(()) };
+        guardrail.seed_actions(spark_nats::now(), &past.told, past.actions);
+        if service.data_dir.join("checkpoint.sqlite").exists() {
+            guardrail.compare_with(past.alerts);
+        } else {
+            guardrail.seed(past.alerts);
+            let Some(commands) = past::thresholds(&service).await else { return Ok(()) };
+            guardrail.seed_thresholds(commands);
+            tell_thresholds(&guardrail);
+        }
+        let observed = Observed::new(guardrail, &service.status);
+        run_machine(&service, observed).await.map_err(Error::Bus)
+    })
 }
 
 /// The decision with its metrics: what it counts is shown, and nothing flows back.

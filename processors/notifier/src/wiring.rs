@@ -34,17 +34,19 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; a broker or a receiver that is away is waited for and is none.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    let plan = Plan::new(&config).map_err(|wrong| Error::Config(wrong.join("\n[notifier] ")))?;
-    let leaves = leaves(&plan, &service.data_dir)?;
-    service.status.set(ProcessState::Starting, None);
-    let notifier = tokio::select! {
-        notifier = restore(&service, &plan) => notifier?,
-        () = service.shutdown.cancelled() => return Ok(()),
-    };
-    let decide = async { run_machine(&service, notifier).await.map_err(Error::Bus) };
-    let deliver = async { delivery::run(&service, &plan, leaves).await.map_err(Error::Delivery) };
-    tokio::try_join!(decide, deliver).map(|_| ())
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let plan = Plan::new(&config).map_err(|wrong| Error::Config(wrong.join("\n[notifier] ")))?;
+        let leaves = leaves(&plan, &service.data_dir)?;
+        service.status.set(ProcessState::Starting, None);
+        let notifier = tokio::select! {
+            notifier = restore(&service, &plan) => notifier?,
+            () = service.shutdown.cancelled() => return Ok(()),
+        };
+        let decide = async { run_machine(&service, notifier).await.map_err(Error::Bus) };
+        let deliver = async { delivery::run(&service, &plan, leaves).await.map_err(Error::Delivery) };
+        tokio::try_join!(decide, deliver).map(|_| ())
+    })
 }
 
 /// Every receiver, ready to be spoken to.

@@ -71,49 +71,51 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; trouble with an exchange is not one of them.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    let problems = config.validate();
-    if !problems.is_empty() {
-        return Err(Error::Config(problems));
-    }
-    let service = Arc::new(service);
-    let (queue, calls) = telemetry::channel(&service);
-    let mut exchanges = Vec::new();
-    for venue in EXCHANGES {
-        let settings = config.exchange(venue);
-        if !settings.enabled {
-            continue;
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let problems = config.validate();
+        if !problems.is_empty() {
+            return Err(Error::Config(problems));
         }
-        if !settings.keys(venue).is_configured() {
-            tracing::warn!(exchange = %venue, "no API key is configured: {}; its balances are not polled", settings.keys(venue));
-            continue;
+        let service = Arc::new(service);
+        let (queue, calls) = telemetry::channel(&service);
+        let mut exchanges = Vec::new();
+        for venue in EXCHANGES {
+            let settings = config.exchange(venue);
+            if !settings.enabled {
+                continue;
+            }
+            if !settings.keys(venue).is_configured() {
+                tracing::warn!(exchange = %venue, "no API key is configured: {}; its balances are not polled", settings.keys(venue));
+                continue;
+            }
+            let tries = Arc::new(AtomicU64::new(0));
+            let client = Exchange::new(venue, &settings.api(), queue.observer(Arc::clone(&tries)))
+                .map_err(|source| Error::Client { exchange: venue, source })?;
+            exchanges.push((Arc::new(client), tries));
         }
-        let tries = Arc::new(AtomicU64::new(0));
-        let client = Exchange::new(venue, &settings.api(), queue.observer(Arc::clone(&tries)))
-            .map_err(|source| Error::Client { exchange: venue, source })?;
-        exchanges.push((Arc::new(client), tries));
-    }
-    if exchanges.is_empty() {
-        service.status.set(ProcessState::Degraded, Some("no exchange has an API key".to_owned()));
-    }
-    let commands = Arc::new(Commands::new(exchanges.iter().map(|(client, _)| Arc::clone(client)).collect()));
-    let shared = Arc::new(Shared::new(Arc::clone(&service), queue, Arc::clone(&commands)));
-    let mut tasks = JoinSet::new();
-    for (client, tries) in exchanges {
-        tasks.spawn(Poller::new(client, tries, &config, Arc::clone(&shared)).run());
-    }
-    tasks.spawn(control::follow(Arc::clone(&service), commands));
-    tasks.spawn(telemetry::publish(Arc::clone(&service), calls));
-    let mut outcome = Ok(());
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended.map_err(Error::Task).and_then(|ended| ended)
-            && outcome.is_ok()
-        {
-            // One task that cannot go on ends the process: half of it would look alive.
-            outcome = Err(error);
-            service.shutdown.cancel();
+        if exchanges.is_empty() {
+            service.status.set(ProcessState::Degraded, Some("no exchange has an API key".to_owned()));
         }
-    }
-    service.stopped().await;
-    outcome
+        let commands = Arc::new(Commands::new(exchanges.iter().map(|(client, _)| Arc::clone(client)).collect()));
+        let shared = Arc::new(Shared::new(Arc::clone(&service), queue, Arc::clone(&commands)));
+        let mut tasks = JoinSet::new();
+        for (client, tries) in exchanges {
+            tasks.spawn(Poller::new(client, tries, &config, Arc::clone(&shared)).run());
+        }
+        tasks.spawn(control::follow(Arc::clone(&service), commands));
+        tasks.spawn(telemetry::publish(Arc::clone(&service), calls));
+        let mut outcome = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended.map_err(Error::Task).and_then(|ended| ended)
+                && outcome.is_ok()
+            {
+                // One task that cannot go on ends the process: half of it would look alive.
+                outcome = Err(error);
+                service.shutdown.cancel();
+            }
+        }
+        service.stopped().await;
+        outcome
+    })
 }

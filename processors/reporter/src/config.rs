@@ -143,6 +143,7 @@ mod tests {
             smoke_every: "often".to_owned(),
             reports_kept: 0,
             gateway_url: "here".to_owned(),
+            ..Config::default()
         };
         let keys: Vec<String> =
             wrong.validate().iter().map(|text| text.split([' ', ':']).next().unwrap_or_default().to_owned()).collect();

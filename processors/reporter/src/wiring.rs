@@ -60,10 +60,12 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    let recorder = Recorder::open(&service.data_dir.join(DATABASE))?;
-    let _background = crate::background::start(&service, &config);
-    Recording::new(&service, &config, recorder).run().await
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let recorder = Recorder::open(&service.data_dir.join(DATABASE))?;
+        let _background = crate::background::start(&service, &config);
+        Recording::new(&service, &config, recorder).run().await
+    })
 }
 
 /// The folder for written reports, `<data>/reports`, beside the process's own.

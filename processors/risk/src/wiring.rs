@@ -53,18 +53,20 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none. After [`spark_nats::Error::Fenced`] another one decides.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    if let Some(problem) = config.validate().into_iter().next() {
-        return Err(Error::Config(problem));
-    }
-    loop {
-        let mut connection = service.bus.connection();
-        tokio::select! {
-            biased;
-            () = is_cut_off(&mut connection) => tracing::warn!("the broker went away; taking over anew when it is back"),
-            outcome = hold(&service, &config) => return outcome,
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        if let Some(problem) = config.validate().into_iter().next() {
+            return Err(Error::Config(problem));
         }
-    }
+        loop {
+            let mut connection = service.bus.connection();
+            tokio::select! {
+                biased;
+                () = is_cut_off(&mut connection) => tracing::warn!("the broker went away; taking over anew when it is back"),
+                outcome = hold(&service, &config) => return outcome,
+            }
+        }
+    })
 }
 
 /// Ends when a connection that was there is lost.

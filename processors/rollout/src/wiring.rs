@@ -30,19 +30,21 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none. After [`spark_nats::Error::Fenced`] another one decides.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    if let Some(problem) = config.validate().into_iter().next() {
-        return Err(Error::Config(problem));
-    }
-    let lease = tokio::select! {
-        lease = Lease::acquire(&service, subject::ROLLOUT_EPOCH) => lease.map_err(Error::Bus)?,
-        () = service.shutdown.cancelled() => return Ok(()),
-    };
-    service.status.set(ProcessState::Running, None);
-    let shared = Arc::new(Shared { step: config.step(), ..Shared::default() });
-    let _clock = Clock(tokio::spawn(clock(service.bus.clone(), service.name, Arc::clone(&shared))));
-    let observed = Observed::new(Rollout::new(config), lease.epoch(), &service.status, shared);
-    run_decider(&service, observed, lease).await.map_err(Error::Bus)
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        if let Some(problem) = config.validate().into_iter().next() {
+            return Err(Error::Config(problem));
+        }
+        let lease = tokio::select! {
+            lease = Lease::acquire(&service, subject::ROLLOUT_EPOCH) => lease.map_err(Error::Bus)?,
+            () = service.shutdown.cancelled() => return Ok(()),
+        };
+        service.status.set(ProcessState::Running, None);
+        let shared = Arc::new(Shared { step: config.step(), ..Shared::default() });
+        let _clock = Clock(tokio::spawn(clock(service.bus.clone(), service.name, Arc::clone(&shared))));
+        let observed = Observed::new(Rollout::new(config), lease.epoch(), &service.status, shared);
+        run_decider(&service, observed, lease).await.map_err(Error::Bus)
+    })
 }
 
 /// A task that ends with whoever started it.

@@ -64,25 +64,27 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    let wrong = |mistakes: Vec<String>| Error::Config(mistakes.join("\n[signal] "));
-    let model = config.load_model().map_err(wrong)?;
-    let signal = Signal::new(config, model);
-    if let Some(why) = signal.pinned() {
-        tracing::error!(why, "another model than the configured one: it scores, and nobody trades on it");
-    }
-    let checkpoint = Checkpoint::open(&service.data_dir.join("checkpoint.sqlite")).map_err(Error::Bus)?;
-    let begun = tokio::select! {
-        begun = Host::begin(&service, signal, checkpoint) => begun,
-        () = service.shutdown.cancelled() => return Ok(()),
-    };
-    let mut host = begun?;
-    tokio::select! {
-        () = service.shutdown.cancelled() => {}
-        outcome = host.follow() => return outcome,
-    }
-    // Told to stop while something is being stored: nothing is saved, the next run decides the same again.
-    if host.is_between_batches { host.save() } else { Ok(()) }
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let wrong = |mistakes: Vec<String>| Error::Config(mistakes.join("\n[signal] "));
+        let model = config.load_model().map_err(wrong)?;
+        let signal = Signal::new(config, model);
+        if let Some(why) = signal.pinned() {
+            tracing::error!(why, "another model than the configured one: it scores, and nobody trades on it");
+        }
+        let checkpoint = Checkpoint::open(&service.data_dir.join("checkpoint.sqlite")).map_err(Error::Bus)?;
+        let begun = tokio::select! {
+            begun = Host::begin(&service, signal, checkpoint) => begun,
+            () = service.shutdown.cancelled() => return Ok(()),
+        };
+        let mut host = begun?;
+        tokio::select! {
+            () = service.shutdown.cancelled() => {}
+            outcome = host.follow() => return outcome,
+        }
+        // Told to stop while something is being stored: nothing is saved, the next run decides the same again.
+        if host.is_between_batches { host.save() } else { Ok(()) }
+    })
 }
 
 struct Host<'a> {

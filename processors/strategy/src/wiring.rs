@@ -56,42 +56,44 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`].
-pub async fn run(service: Service, config: Config) -> Result<(), Error> {
-    run_with(service, config, &InstrumentTable::builtin()).await
+pub fn run(service: Service, config: Config) -> spark_nats::BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move { run_with(service, config, &InstrumentTable::builtin()).await })
 }
 
 /// Runs until the service is told to stop. `instruments` says what a symbol's base and quote currencies are.
 ///
 /// # Errors
 /// [`Error`]; a broker that is away is waited for and is none.
-pub async fn run_with(service: Service, config: Config, instruments: &InstrumentTable) -> Result<(), Error> {
-    if config.enabled == Some(false) {
-        service.status.set(ProcessState::Running, Some("idle: [strategy] enabled = false".to_owned()));
-        service.shutdown.cancelled().await;
-        return Ok(());
-    }
-    let mut plans = Vec::new();
-    for (index, spec) in config.run.iter().enumerate() {
-        plans.push(Plan::of(spec).map_err(|problems| {
-            let words = problems.into_iter().map(|(key, what)| format!("strategy.run.{index}.{key} = {what}"));
-            Error::Config(words.collect::<Vec<_>>().join("; "))
-        })?);
-    }
-    let Some((mut resume, state)) = Resume::open(&service, LEDGER).await.map_err(Error::Bus)? else { return Ok(()) };
-    let mut roster = Roster::new(plans, instruments);
-    if let Some(state) = state
-        && !roster.load(&state)
-    {
-        tracing::info!("a strategy is new, or the saved state is another program's: reading the LEDGER from its beginning");
-        resume.forget();
-    }
-    let storing = FuturesUnordered::new();
-    let mut host = Host { service: &service, roster, boundaries: BTreeMap::new(), resume, is_caught_up: false, storing };
-    tokio::select! {
-        () = service.shutdown.cancelled() => {}
-        outcome = host.follow() => return outcome,
-    }
-    host.resume.save(|| host.roster.save()).map_err(Error::Bus)
+pub fn run_with(service: Service, config: Config, instruments: &InstrumentTable) -> spark_nats::BoxFuture<'_, Result<(), Error>> {
+    Box::pin(async move {
+        if config.enabled == Some(false) {
+            service.status.set(ProcessState::Running, Some("idle: [strategy] enabled = false".to_owned()));
+            service.shutdown.cancelled().await;
+            return Ok(());
+        }
+        let mut plans = Vec::new();
+        for (index, spec) in config.run.iter().enumerate() {
+            plans.push(Plan::of(spec).map_err(|problems| {
+                let words = problems.into_iter().map(|(key, what)| format!("strategy.run.{index}.{key} = {what}"));
+                Error::Config(words.collect::<Vec<_>>().join("; "))
+            })?);
+        }
+        let Some((mut resume, state)) = Resume::open(&service, LEDGER).await.map_err(Error::Bus)? else { return Ok(()) };
+        let mut roster = Roster::new(plans, instruments);
+        if let Some(state) = state
+            && !roster.load(&state)
+        {
+            tracing::info!("a strategy is new, or the saved state is another program's: reading the LEDGER from its beginning");
+            resume.forget();
+        }
+        let storing = FuturesUnordered::new();
+        let mut host = Host { service: &service, roster, boundaries: BTreeMap::new(), resume, is_caught_up: false, storing };
+        tokio::select! {
+            () = service.shutdown.cancelled() => {}
+            outcome = host.follow() => return outcome,
+        }
+        host.resume.save(|| host.roster.save()).map_err(Error::Bus)
+    })
 }
 
 /// An intent on its way has come to an end.

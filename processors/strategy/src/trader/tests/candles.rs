@@ -1,6 +1,6 @@
 //! Strategies on candles, configured and registered.
 
-use spark_bus_schema::candles::{CandleSource, TimeFrame};
+use spark_bus_schema::candles::TimeFrame;
 use spark_bus_schema::orders::{Filters, InstrumentFilters};
 use spark_bus_schema::strategies::StrategyKind;
 
