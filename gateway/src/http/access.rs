@@ -175,7 +175,7 @@ fn actor(headers: &HeaderMap, identity: Option<&Identity>) -> Result<String, Pro
     let Some(value) = headers.get(ACTOR_HEADER) else { return Ok(name.to_owned()) };
     let text = value.to_str().unwrap_or_default().trim();
     let whole = Caller { identity: identity.cloned(), actor: String::new() }.actor_for(text);
-    if text.is_empty() || whole.chars().count() > NAME_CHARS_MAX {
+    if text.is_empty() || text.chars().any(char::is_control) || whole.chars().count() > NAME_CHARS_MAX {
         let fix = format!("1 to {NAME_CHARS_MAX} printable ASCII characters with the token's name, or no such header");
         return Err(Problem::bad_value("header: X-Spark-Actor", "not a name".to_owned(), fix));
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use spark_bus_schema::Venue;
 use spark_bus_schema::control::{CancelCommand, HaltScope, KillSwitch, ResumeCommand, StrategyCommand};
-use spark_bus_schema::orders::{OrderId, strategy_name};
+use spark_bus_schema::orders::{NAME_CHARS_MAX, OrderId, strategy_name};
 
 use super::super::access::Caller;
 use super::super::command::send;
@@ -84,7 +84,7 @@ pub async fn cancel(
 #[schemars(rename = "StrategyCommandRequest")]
 pub struct StrategyBody {
     /// Its name as orders carry it.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX))]
     strategy: String,
     #[schemars(with = "body::Reason")]
     reason: String,

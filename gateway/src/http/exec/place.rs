@@ -54,7 +54,7 @@ pub struct Asked {
     /// `gtc` for a limit order without it, `ioc` for a market order.
     time_in_force: Option<TimeInForce>,
     /// `manual` without it.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = NAME_CHARS_MAX))]
     strategy: Option<String>,
     #[schemars(with = "Option<body::Reason>")]
     reason: Option<String>,
