@@ -141,7 +141,7 @@ impl Visit<'_> {
 fn config() -> String {
     let exchange = |name: &str| {
         format!(
-            "[portfolio.{name}]\npoll_interval_ms = 500\nauth_pause_ms_max = 1000\nper_minute = 5000\n\
+            "[portfolio.{name}]\npoll_interval_ms = 1000\nauth_pause_ms_max = 1000\nper_minute = 5000\n\
              [portfolio.{name}.breaker]\nopen_ms = 500\n"
         )
     };
