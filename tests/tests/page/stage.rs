@@ -137,7 +137,7 @@ impl Visit<'_> {
     }
 }
 
-/// Polls twice a second; rules with windows of seconds, so that a fault is an alert, and over, soon.
+/// Polls once a second, within the exchanges' quotas; rules with windows of seconds, so that a fault is an alert, and over, soon.
 fn config() -> String {
     let exchange = |name: &str| {
         format!(
