@@ -39,7 +39,7 @@ impl System {
         let up = launch(Path::new(binary), &dir, &arguments);
         // The client wants a provider even for plain HTTP; a second installation in one process is refused, harmlessly.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().expect("client");
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).pool_max_idle_per_host(0).build().expect("client");
         let mut system = Self { up, dir, binary: binary.into(), arguments, http };
         system.wait_for_gateway().await;
         system

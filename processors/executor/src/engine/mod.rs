@@ -357,7 +357,7 @@ impl<'a> Engine<'a> {
             let Some((delivery, quotes)) = last.and_then(|last| Some((last.stored_at, last.decode::<QuoteBatch>().ok()?))) else {
                 continue;
             };
-            self.core.quotes(&quotes, delivery, now(), &mut self.actions);
+            self.core.quotes_ahead(&quotes, delivery, now(), &mut self.actions);
         }
         Ok(())
     }

@@ -35,6 +35,14 @@ impl Core {
         }
     }
 
+    /// The newest message about a symbol, ahead of FEED.
+    pub fn quotes_ahead(&mut self, batch: &QuoteBatch, stored_at: Timestamp, at: Timestamp, out: &mut Vec<Action>) {
+        match self.places.get_mut(&batch.venue) {
+            Some(place) if place.desk.is_none() => place.early.ahead(batch, stored_at),
+            _ => self.quotes(batch, stored_at, at, out),
+        }
+    }
+
     /// Whether a quote of a symbol has been seen.
     #[must_use]
     pub fn has_quote(&self, venue: Venue, symbol: &str) -> bool {

@@ -71,6 +71,8 @@ struct Book {
     now: Option<Entry>,
     levels: u64,
     record: VecDeque<Entry>,
+    /// What is known was looked up ahead of FEED, which may bring older quotes yet.
+    is_ahead: bool,
     /// Taken of bids, by level.
     sold: BTreeMap<u64, Decimal>,
     /// Taken of asks, by level.
@@ -175,8 +177,13 @@ impl Market {
             None => self.books.entry(symbol.to_owned()).or_default(),
         };
         if book.now.is_some_and(|now| stored_at < now.stored_at) {
-            return false;
+            if !book.is_ahead {
+                return false;
+            }
+            // FEED brings what led up to it, and then the same quote again.
+            *book = Book { earlier: std::mem::take(&mut book.earlier), ..Book::default() };
         }
+        book.is_ahead = false;
         book.row(quote, stored_at);
         true
     }
@@ -190,6 +197,17 @@ impl Market {
         }
         self.message(&batch.symbol);
         self.read_to(stored_at);
+    }
+
+    /// The newest message about a symbol, looked up before FEED was read up to it: better than none until then. Nothing else is
+    /// known of the time before.
+    pub fn ahead(&mut self, batch: &QuoteBatch, stored_at: Timestamp) {
+        let read_to = self.read_to;
+        self.batch(batch, stored_at);
+        self.read_to = read_to;
+        if let Some(book) = self.books.get_mut(&batch.symbol) {
+            book.is_ahead = true;
+        }
     }
 
     /// All rows of a message have been taken in.
@@ -303,6 +321,22 @@ mod tests {
             Moment::Offer(offer) => Some((offer.price.to_string(), offer.left.to_string())),
             _ => None,
         }
+    }
+
+    #[test]
+    fn a_quote_looked_up_ahead_hides_none_that_feed_brings_later() {
+        let mut market = Market::default();
+        let mut newest = QuoteBatch::new(spark_bus_schema::Venue::Binance, "X");
+        newest.push(&quote("19", "20", "1", 200)).unwrap();
+        market.ahead(&newest, at(200));
+        assert_eq!(market.now("X", Side::Buy).map(|offer| offer.price.to_string()), Some("20".into()), "better than none");
+        assert_eq!(buy(&mut market, 100), Moment::NotRead, "FEED has not been read");
+        message(&mut market, 100, &[("9", "10", "1")]);
+        message(&mut market, 200, &[("19", "20", "1")]);
+        market.read_to(at(300));
+        assert_eq!(price(buy(&mut market, 150)), Some(("10".into(), "1".into())));
+        assert_eq!(price(buy(&mut market, 200)), Some(("20".into(), "1".into())));
+        assert!(!market.row("X", &quote("9", "10", "1", 100), at(100)), "afterwards nothing older counts");
     }
 
     #[test]
