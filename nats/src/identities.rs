@@ -68,14 +68,18 @@ fn read(path: &Path) -> Result<nkeys::KeyPair, Error> {
 fn create(path: &Path) -> Result<nkeys::KeyPair, Error> {
     let pair = nkeys::KeyPair::new_user();
     let seed = pair.seed().map_err(|error| Error::Definition(format!("make an nkey: {error}")))?;
+    keep(path, &seed).map_err(|source| Error::File { action: "write", path: path.to_owned(), source })?;
+    Ok(pair)
+}
+
+/// Writes a secret into a new file that only its owner can read.
+///
+/// # Errors
+/// It is there already, or cannot be written.
+pub fn keep(path: &Path, secret: &str) -> std::io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).and_then(|mut file| file.write_all(seed.as_bytes())).map_err(|source| Error::File {
-        action: "write",
-        path: path.to_owned(),
-        source,
-    })?;
-    Ok(pair)
+    options.open(path)?.write_all(secret.as_bytes())
 }

@@ -1,11 +1,10 @@
 //! The tokens that a first start makes: one for the person, one for the process that asks the gateway.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
 use spark_gateway::auth::{ADMIN_TOKEN_VARIABLE, Role, random, tokens};
+use spark_nats::identities::keep;
 
 use crate::config::Config;
 use crate::exit::{Failure, chain};
@@ -51,9 +50,4 @@ pub fn prepare(data: &Path, config: &Config) -> Result<Tokens, Failure> {
         keep(&reporter, secret.expose_secret()).map_err(cannot)?;
     }
     Ok(Tokens { admin: (!brought).then_some(admin), reporter })
-}
-
-fn keep(path: &Path, token: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(token.as_bytes())
 }

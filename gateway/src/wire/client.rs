@@ -33,7 +33,7 @@ const PING_AFTER: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How long the last words may take.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// Messages written before the socket is looked at again.
+/// Messages written with the first one before the socket is looked at again.
 const WRITTEN_MAX: usize = 64;
 
 const GOING_AWAY: (u16, &str) = (1001, "the gateway stops");
@@ -221,14 +221,8 @@ async fn write(
     first: Message,
     outlet: &Outlet,
 ) -> Result<(), axum::Error> {
-    let mut next = Some(first);
-    for _ in 0..WRITTEN_MAX {
-        let Some(message) = next else { break };
-        outlet.taken(&message);
-        socket.feed(message).await?;
-        next = queue.try_recv().ok();
-    }
-    if let Some(message) = next {
+    let rest = std::iter::from_fn(|| queue.try_recv().ok()).take(WRITTEN_MAX);
+    for message in std::iter::once(first).chain(rest) {
         outlet.taken(&message);
         socket.feed(message).await?;
     }

@@ -1,11 +1,10 @@
 //! Several servers that hold every message in common: one configuration a node, the same users in each.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::identities::Identities;
+use crate::identities::{self, Identities};
 
 /// The user that nodes are to each other.
 const ROUTE_USER: &str = "route";
@@ -106,17 +105,8 @@ fn secret(path: &Path) -> Result<String, Error> {
     }
     // A fresh seed is 256 random bits in letters and digits.
     let made = nkeys::KeyPair::new_user().seed().map_err(|error| Error::Definition(format!("make a password: {error}")))?;
-    private(path, &made).map_err(|source| failed("write", source))?;
+    identities::keep(path, &made).map_err(|source| failed("write", source))?;
     Ok(made)
-}
-
-/// Writes a new file that only its owner can read.
-fn private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
 }
 
 #[cfg(test)]
