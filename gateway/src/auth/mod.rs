@@ -4,7 +4,6 @@ pub mod random;
 pub mod slow;
 pub mod tokens;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -148,27 +147,27 @@ impl Authority {
     pub fn look_up(&self, offered: &str, now: Timestamp) -> Answer {
         let offered = digest(offered);
         let mut found = None;
-        let mut known = false;
-        if let Some(AdminToken(kept)) = &self.admin {
-            known = true;
-            if bool::from(kept.ct_eq(&offered)) {
-                found = Some(Identity { name: ADMIN.to_owned(), role: Role::Admin, token: None });
-            }
+        if let Some(AdminToken(kept)) = &self.admin
+            && bool::from(kept.ct_eq(&offered))
+        {
+            found = Some(Identity { name: ADMIN.to_owned(), role: Role::Admin, token: None });
         }
-        if let Some(tokens) = &self.tokens {
-            let held = tokens.current();
-            known |= !held.is_empty();
-            for token in held.iter() {
-                if bool::from(token.digest().ct_eq(&offered)) && token.is_valid(now) {
-                    found = Some(Identity { name: token.name.clone(), role: token.role, token: Some(token.id.clone()) });
-                }
+        for token in self.tokens.as_ref().map(Tokens::current).iter().flat_map(|held| held.iter()) {
+            if bool::from(token.digest().ct_eq(&offered)) && token.is_valid(now) {
+                found = Some(Identity { name: token.name.clone(), role: token.role, token: Some(token.id.clone()) });
             }
         }
         match found {
             Some(identity) => Answer::Known(identity),
-            None if known => Answer::Unknown,
-            None => Answer::Nobody,
+            None if self.knows_nobody() => Answer::Nobody,
+            None => Answer::Unknown,
         }
+    }
+
+    /// Whether no token is known at all.
+    #[must_use]
+    pub fn knows_nobody(&self) -> bool {
+        self.admin.is_none() && self.tokens.as_ref().is_none_or(|tokens| tokens.current().is_empty())
     }
 
     /// Whether somebody who was let in may stay: its token was not revoked and is not too old by now.
@@ -177,11 +176,6 @@ impl Authority {
         let Some(id) = &identity.token else { return true };
         let Some(tokens) = &self.tokens else { return false };
         tokens.current().iter().any(|token| token.id == *id && token.role == identity.role && token.is_valid(now))
-    }
-
-    /// How long the answer to one more wrong token of a client is held back; none: it has too many waiting.
-    pub(crate) fn delay(&self, client: Option<IpAddr>) -> Option<slow::Turn<'_>> {
-        self.slow.wrong(client)
     }
 }
 

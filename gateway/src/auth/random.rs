@@ -8,5 +8,5 @@
 pub fn hex(bytes: usize) -> String {
     let mut buffer = vec![0; bytes];
     getrandom::fill(&mut buffer).expect("the operating system has randomness");
-    buffer.iter().fold(String::with_capacity(2 * bytes), |text, byte| text + &format!("{byte:02x}"))
+    hex::encode(buffer)
 }

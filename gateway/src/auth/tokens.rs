@@ -286,14 +286,14 @@ mod hexadecimal {
     use super::Digest;
 
     pub fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        serializer.serialize_str(&hex::encode(digest))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let byte = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
-        bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| D::Error::custom("sha256 is not 64 hexadecimal digits"))
+        let mut digest = Digest::default();
+        hex::decode_to_slice(String::deserialize(deserializer)?, &mut digest)
+            .map_err(|_| D::Error::custom("sha256 is not 64 hexadecimal digits"))?;
+        Ok(digest)
     }
 }
 

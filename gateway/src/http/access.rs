@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -102,48 +102,43 @@ pub(super) struct Gate {
 
 /// Lets a request in, or says what is missing.
 pub(super) async fn gate(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let app = &gate.context.app;
-    let needed = gate.access.role(app.config.reading_is_open());
-    // What is open to everybody does not fail over a wrong token: nobody reads it there.
-    let identity = match token(request.headers()) {
-        Some(_) if gate.access == Access::Open => None,
-        Some(offered) => match known(app, &offered, peer(&request)).await {
-            Ok(identity) => Some(identity),
-            Err(refusal) => return *refusal,
-        },
-        None => None,
-    };
-    match (needed, &identity) {
-        (Some(role), None) if app.authority.look_up("", spark_nats::now()) == Answer::Nobody => {
-            return switched_off(role).into_response();
+    match admit(&gate, request.headers(), request.uri().path(), peer(&request)).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
         }
-        (Some(role), None) => return missing(role).into_response(),
-        (Some(role), Some(identity)) if identity.role < role => {
-            return too_small(identity, role, request.uri().path()).into_response();
-        }
-        _ => {}
+        Err(problem) => problem.into_response(),
     }
-    let actor = match actor(request.headers(), identity.as_ref()) {
-        Ok(actor) => actor,
-        Err(problem) => return problem.into_response(),
+}
+
+async fn admit(gate: &Gate, headers: &HeaderMap, path: &str, client: Option<IpAddr>) -> Result<Caller, Problem> {
+    let app = &gate.context.app;
+    let identity = match token(headers) {
+        // What is open to everybody does not fail over a wrong token: nobody reads it there.
+        Some(offered) if gate.access != Access::Open => Some(known(app, &offered, client).await?),
+        _ => None,
     };
-    request.extensions_mut().insert(Caller { identity, actor });
-    next.run(request).await
+    match (gate.access.role(app.config.reading_is_open()), &identity) {
+        (Some(role), None) if app.authority.knows_nobody() => Err(switched_off(role)),
+        (Some(role), None) => Err(missing(role)),
+        (Some(role), Some(identity)) if identity.role < role => Err(too_small(identity, role, path)),
+        _ => Ok(Caller { actor: actor(headers, identity.as_ref())?, identity }),
+    }
 }
 
 /// Whose token it is. A wrong one is answered late, and the later the more of them there were.
-async fn known(app: &App, offered: &str, client: Option<IpAddr>) -> Result<Identity, Box<Response>> {
+async fn known(app: &App, offered: &str, client: Option<IpAddr>) -> Result<Identity, Problem> {
     if app.authority.slow.is_full(client) {
-        return Err(Box::new(too_many_wrong()));
+        return Err(too_many_wrong());
     }
     match app.authority.look_up(offered, spark_nats::now()) {
         Answer::Known(identity) => Ok(identity),
-        Answer::Nobody => Err(Box::new(switched_off(Role::Viewer).into_response())),
+        Answer::Nobody => Err(switched_off(Role::Viewer)),
         Answer::Unknown => {
             tracing::warn!(client = client.map(tracing::field::display), "a wrong token");
-            let Some(turn) = app.authority.delay(client) else { return Err(Box::new(too_many_wrong())) };
+            let turn = app.authority.slow.wrong(client).ok_or_else(too_many_wrong)?;
             tokio::time::sleep(turn.delay).await;
-            Err(Box::new(wrong().into_response()))
+            Err(wrong())
         }
     }
 }
@@ -216,13 +211,11 @@ fn switched_off(role: Role) -> Problem {
         .fix(fix)
 }
 
-fn too_many_wrong() -> Response {
-    let mut response = Problem::new(StatusCode::TOO_MANY_REQUESTS, "wrong-tokens", "Too many wrong tokens")
+fn too_many_wrong() -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "wrong-tokens", "Too many wrong tokens")
         .detail("so many came from this address that the next one is not looked at yet".to_owned())
         .fix("try again in a few seconds with the right one".to_owned())
-        .into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("3"));
-    response
+        .retry_after(3)
 }
 
 /// What a token is worth; nulls without one.

@@ -99,26 +99,30 @@ impl Edge {
         let stops_everything = request.uri().path() == KILL_SWITCH && access::may(&self.app, request.headers(), Role::Operator);
         if !stops_everything {
             // Streams that are opened are bounded in number; how often somebody tries is, too.
-            let Some(wait) = self.app.limiter.check(connection.peer.ip(), path.api && !path.endless) else {
-                connection.refused.store(0, Ordering::Relaxed);
-                return declared(request.headers()).and_then(|length| self.too_large(length));
-            };
-            self.app.refusals.count(Refusal::Rate);
-            let mut response = limit::too_many(wait);
-            let refused = connection.refused.fetch_add(1, Ordering::Relaxed);
-            if refused >= self.app.config.rate_burst.saturating_mul(REFUSED_BURSTS_MAX) {
-                self.app.refusals.count(Refusal::Flood);
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            if let Some(wait) = self.app.limiter.check(connection.peer.ip(), path.api && !path.endless) {
+                return Some(self.too_many(connection, wait));
             }
-            return Some(response);
+            connection.refused.store(0, Ordering::Relaxed);
         }
         declared(request.headers()).and_then(|length| self.too_large(length))
+    }
+
+    /// One request too many; of many in a row the connection is closed.
+    fn too_many(&self, connection: &Connection, wait: Duration) -> Response {
+        self.app.refusals.count(Refusal::Rate);
+        let mut response = limit::too_many(wait).into_response();
+        let refused = connection.refused.fetch_add(1, Ordering::Relaxed);
+        if refused >= self.app.config.rate_burst.saturating_mul(REFUSED_BURSTS_MAX) {
+            self.app.refusals.count(Refusal::Flood);
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 
     fn too_large(&self, length: u64) -> Option<Response> {
         (length > BODY_BYTES_MAX).then(|| {
             self.app.refusals.count(Refusal::BodyBytes);
-            too_large(format!("body of {length} bytes"))
+            too_large(format!("body of {length} bytes")).into_response()
         })
     }
 
@@ -130,7 +134,7 @@ impl Edge {
         } else {
             match self.body(body).await {
                 Ok(bytes) => Body::from(bytes),
-                Err(refusal) => return *refusal,
+                Err(problem) => return problem.into_response(),
             }
         };
         let answered = self.router.clone().call(Request::from_parts(parts, body));
@@ -151,23 +155,21 @@ impl Edge {
     }
 
     /// The whole body: it is small, and comes in time.
-    async fn body(&self, body: Incoming) -> Result<Bytes, Box<Response>> {
+    async fn body(&self, body: Incoming) -> Result<Bytes, Problem> {
         match tokio::time::timeout(BODY_LIMIT, Limited::new(body, BODY_BYTES_READ_MAX).collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 self.app.refusals.count(Refusal::BodyBytes);
-                Err(Box::new(too_large("a larger body".to_owned())))
+                Err(too_large("a larger body".to_owned()))
             }
-            Ok(Err(error)) => Err(Box::new(
-                Problem::bad_value("body", error.to_string(), "send the whole body, as its head announces it".to_owned())
-                    .into_response(),
-            )),
+            Ok(Err(error)) => {
+                Err(Problem::bad_value("body", error.to_string(), "send the whole body, as its head announces it".to_owned()))
+            }
             Err(_) => {
                 self.app.refusals.count(Refusal::BodyTime);
-                let problem = Problem::new(StatusCode::REQUEST_TIMEOUT, "body-time", "The request's body took too long")
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-time", "The request's body took too long")
                     .detail(format!("it was not there within {} s", BODY_LIMIT.as_secs()))
-                    .fix("send the body right after the head".to_owned());
-                Err(Box::new(problem.into_response()))
+                    .fix("send the body right after the head".to_owned()))
             }
         }
     }
@@ -178,11 +180,10 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn too_large(detail: String) -> Response {
+fn too_large(detail: String) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large")
         .detail(detail)
         .fix(format!("at most {BODY_BYTES_MAX} bytes are taken"))
-        .into_response()
 }
 
 /// What every answer carries.

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -221,16 +220,12 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 }
 
 /// The answer to one request too many.
-pub(crate) fn too_many(wait: Duration) -> Response {
+pub(crate) fn too_many(wait: Duration) -> Problem {
     let seconds = wait.as_millis().div_ceil(1_000).max(1);
-    let mut response = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limit", "Too many requests")
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limit", "Too many requests")
         .detail(format!("the next one is welcome in {} ms", wait.as_millis().max(1)))
         .fix("use /api/stream instead of polling; gateway.rate_per_second and gateway.rate_burst set the limit".to_owned())
-        .into_response();
-    if let Ok(seconds) = HeaderValue::from_str(&seconds.to_string()) {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    }
-    response
+        .retry_after(u16::try_from(seconds).unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ use crate::wire::client::{self, FRAME_BYTES_MAX, READ_BUFFER_BYTES, Session, WRI
 /// The subprotocol; a version that is not compatible has another name.
 const PROTOCOL: &str = "spark.v1";
 
-/// A place for a live stream; without one, what to answer.
-pub(super) fn stream_place(app: &App, Peer(peer): Peer) -> Result<Place, Box<Response>> {
+/// A place for a live stream; without one, why.
+pub(super) fn stream_place(app: &App, Peer(peer): Peer) -> Result<Place, Problem> {
     let full = match app.streams.take(peer.ip()) {
         Ok(place) => return Ok(place),
         Err(full) => full,
@@ -39,12 +39,10 @@ pub(super) fn stream_place(app: &App, Peer(peer): Peer) -> Result<Place, Box<Res
         }
     };
     app.refusals.count(refusal);
-    let mut response = Problem::new(status, "streams", "Too many live streams")
+    Err(Problem::new(status, "streams", "Too many live streams")
         .detail(detail)
         .fix(format!("close one, or poll /api/prices within the rate limit; gateway.{key} sets the limit"))
-        .into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    Err(Box::new(response))
+        .retry_after(5))
 }
 
 /// `GET /api/stream`: server-sent events.
@@ -54,14 +52,14 @@ pub(super) async fn stream(
     caller: Caller,
     headers: HeaderMap,
     params: Params,
-) -> Result<Response, Response> {
-    let params = params.only(&["lastEventId", "events"]).map_err(IntoResponse::into_response)?;
+) -> Result<Response, Problem> {
+    let params = params.only(&["lastEventId", "events"])?;
     let seen = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
     let wish = Wish {
         seen: seen.or_else(|| params.get("lastEventId")).map(ToOwned::to_owned),
-        kinds: params.get("events").map(kinds).transpose().map_err(IntoResponse::into_response)?,
+        kinds: params.get("events").map(kinds).transpose()?,
     };
-    let place = stream_place(&context.app, peer).map_err(|refusal| *refusal)?;
+    let place = stream_place(&context.app, peer)?;
     let events = events(context.app, &wish, caller.identity().cloned(), Some(place));
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response())
 }
@@ -107,7 +105,7 @@ pub(super) async fn websocket(
     }
     let place = match stream_place(app, peer) {
         Ok(place) => Some(place),
-        Err(refusal) => return *refusal,
+        Err(problem) => return problem.into_response(),
     };
     let identity = caller.identity().cloned();
     // Where reading is open, whoever has no token sees what a viewer sees.

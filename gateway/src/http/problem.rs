@@ -1,6 +1,7 @@
 //! Errors as problem documents (RFC 9457): what, where, and how to put it right.
 
 use std::borrow::Cow;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -83,6 +84,9 @@ pub(crate) struct Problem {
     #[serde(flatten)]
     #[schemars(skip)]
     more: Option<Box<Value>>,
+    /// When it is worth trying again, s: a header.
+    #[serde(skip)]
+    retry_after: Option<NonZeroU16>,
 }
 
 fn urn<S: Serializer>(slug: &&'static str, serializer: S) -> Result<S::Ok, S::Error> {
@@ -97,7 +101,7 @@ impl Problem {
     /// `slug` is the stable word that programs look at.
     pub fn new(status: StatusCode, slug: &'static str, title: &'static str) -> Self {
         debug_assert!(KINDS.iter().any(|(known, _)| *known == slug), "{slug} is not among the kinds");
-        Self { slug, title, status: status.as_u16(), detail: None, place: None, fix: None, more: None }
+        Self { slug, title, status: status.as_u16(), detail: None, place: None, fix: None, more: None, retry_after: None }
     }
 
     /// A value that cannot be used.
@@ -117,6 +121,12 @@ impl Problem {
 
     pub fn with(mut self, name: &'static str, value: Value) -> Self {
         self.more.get_or_insert_with(|| Box::new(Value::Object(Map::new())))[name] = value;
+        self
+    }
+
+    /// Trying again is worth it after so many seconds.
+    pub fn retry_after(mut self, seconds: u16) -> Self {
+        self.retry_after = NonZeroU16::new(seconds);
         self
     }
 
@@ -156,6 +166,9 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(Sentence(Arc::from(self.sentence())));
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"spark\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.get().into());
         }
         response
     }

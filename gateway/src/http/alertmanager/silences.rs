@@ -248,6 +248,6 @@ fn new_id(now: Timestamp, body: &Bytes) -> String {
     let mut bytes: [u8; 32] = hash.finalize().into();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(&bytes[..16]);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

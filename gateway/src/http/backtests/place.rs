@@ -305,8 +305,7 @@ fn id(key: Option<&str>) -> String {
     match key {
         None => format!("bt-{:.20}", random::hex(16)),
         Some(key) => {
-            let hash: String = Sha256::digest(key).iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-            format!("bt-{hash}")
+            format!("bt-{}", hex::encode(&Sha256::digest(key)[..10]))
         }
     }
 }

@@ -109,7 +109,7 @@ fn tag(path: &str) -> &'static str {
 /// Rendered once: it is the same as long as the binary is.
 static RENDERED: LazyLock<(Bytes, HeaderValue)> = LazyLock::new(|| {
     let bytes = Bytes::from(serde_json::to_vec(&document()).unwrap_or_default());
-    let digest: String = Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(&Sha256::digest(&bytes)[..8]);
     // Hexadecimal digits always fit into a header.
     let tag = HeaderValue::from_str(&format!("\"{digest}\"")).unwrap_or(HeaderValue::from_static("\"\""));
     (bytes, tag)

@@ -158,7 +158,7 @@ impl Action {
     /// SHA-256 of the message's bytes, hexadecimal.
     #[must_use]
     pub fn hash(&self) -> String {
-        Sha256::digest(&self.payload).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(Sha256::digest(&self.payload))
     }
 
     /// For the page.
