@@ -132,17 +132,7 @@ impl Reader {
         let deliver_policy = self.deliver_policy(&jetstream).await?;
         // A consumer's start cannot be changed, so the one of an earlier run goes first; usually there is none.
         let _ = jetstream.delete_consumer_from_stream(&self.name, self.stream).await;
-        let config = pull::Config {
-            name: Some(self.name.clone()),
-            deliver_policy,
-            // The reader's checkpoint is the acknowledgement: see docs/adr/0003.
-            ack_policy: AckPolicy::None,
-            filter_subjects: self.subjects.clone(),
-            memory_storage: true,
-            num_replicas: 1,
-            inactive_threshold: CONSUMER_IDLE,
-            ..Default::default()
-        };
+        let config = pull::Config { deliver_policy, filter_subjects: self.subjects.clone(), ..self.config() };
         let asked_at = crate::now();
         let consumer = jetstream.create_consumer_on_stream(config, self.stream).await.map_err(|error| text(&error))?;
         if self.start == Start::New {
@@ -165,9 +155,7 @@ impl Reader {
             Start::Beginning => return Ok(DeliverPolicy::All),
             Start::LastPerSubject => return Ok(DeliverPolicy::LastPerSubject),
             Start::New => return Ok(DeliverPolicy::New),
-            Start::Since(at) => {
-                return Ok(DeliverPolicy::ByStartTime { start_time: date_time(at) });
-            }
+            Start::Since(at) => return self.since(jetstream, at).await,
             Start::After(cursor) => cursor,
         };
         let state = jetstream.get_stream(self.stream).await.map_err(|error| text(&error))?.cached_info().state.clone();
@@ -197,8 +185,34 @@ impl Reader {
             last = state.last_sequence,
             "the stream has lost its end; going on by time"
         );
-        let start_time = date_time(cursor.stored_at + Duration::from_nanos(1));
-        Ok(DeliverPolicy::ByStartTime { start_time })
+        self.since(jetstream, cursor.stored_at + Duration::from_nanos(1)).await
+    }
+
+    /// Begins with the first message stored at or after `at`. With several subjects nats-server (2.15.1 still) begins where one
+    /// of them comes up for the first time after `at`, and passes over what the others have before that. So the sequence is
+    /// asked for with a consumer of everything, from which nothing is read.
+    async fn since(&self, jetstream: &jetstream::Context, at: Timestamp) -> Result<DeliverPolicy, String> {
+        let by_time = DeliverPolicy::ByStartTime { start_time: date_time(at) };
+        if self.subjects.len() < 2 {
+            return Ok(by_time);
+        }
+        let _ = jetstream.delete_consumer_from_stream(&self.name, self.stream).await;
+        let everything = pull::Config { deliver_policy: by_time, ..self.config() };
+        let consumer = jetstream.create_consumer_on_stream(everything, self.stream).await.map_err(|error| text(&error))?;
+        Ok(DeliverPolicy::ByStartSequence { start_sequence: consumer.cached_info().delivered.stream_sequence + 1 })
+    }
+
+    /// A consumer without subjects and start.
+    fn config(&self) -> pull::Config {
+        pull::Config {
+            name: Some(self.name.clone()),
+            // The reader's checkpoint is the acknowledgement: see docs/adr/0003.
+            ack_policy: AckPolicy::None,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: CONSUMER_IDLE,
+            ..Default::default()
+        }
     }
 
     /// Hands over until something breaks the order.

@@ -158,6 +158,27 @@ async fn a_follower_whose_stream_lost_its_end_reads_the_new_messages_under_the_o
     assert_eq!(got[0].sequence, 4, "numbers 4 to 8 came again");
 }
 
+#[tokio::test]
+async fn by_time_nothing_is_passed_over_for_a_subject_that_came_later() {
+    let broker = TestBroker::start().await;
+    let bus = broker.bus("operator").await;
+    let (often, later) = (subject::breaker(Venue::Binance), subject::breaker(Venue::Btcturk));
+    let publish = async |on: &str, text: &str| bus.publish(on, &command(text), Meta::default()).await.unwrap();
+    publish(&often, "before").await;
+    let before = bus.last(LEDGER, &often).await.unwrap().unwrap().stored_at;
+    for (on, text) in [(&often, "1"), (&often, "2"), (&later, "3"), (&often, "4"), (&often, "5")] {
+        publish(on, text).await;
+    }
+    let reader = broker.bus("gateway").await;
+    let since = Start::Since(before + Duration::from_nanos(1));
+    let mut follower = Follower::start(reader, "gateway", LEDGER, vec![often.clone(), later.clone()], since);
+    let first = timeout(LIMIT, follower.next()).await.unwrap().unwrap();
+    assert_eq!(first[0].decode::<BreakerCommand>().unwrap().reason, "1");
+    let more = if first.len() < 5 { collect(&mut follower, 5 - first.len()).await } else { Vec::new() };
+    let sequences: Vec<u64> = first.iter().chain(&more).map(|delivery| delivery.sequence).collect();
+    assert_eq!(sequences, [2, 3, 4, 5, 6]);
+}
+
 /// Counts breaker commands and publishes each count as a decision: one alert subject, rising revisions.
 #[derive(Default)]
 struct Counter {
