@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use common::{LIMIT, Up, run, signal, spark, text, wait_for};
+use common::{LIMIT, Up, freeze, run, signal, spark, text, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use spark_bus_schema::actions::{RestartCommand, RestartDone, RestartOutcome};
@@ -125,7 +125,12 @@ async fn a_hung_process_is_killed_and_comes_back_once_however_often_the_same_att
     let mut up = start(folder.path());
     let guardrail = bus(&up, "guardrail").await;
     let hung = up.pid_of("portfolio", None);
-    signal(hung, Signal::SIGSTOP);
+    // Its handler of SIGTERM is there when it is heard of.
+    newest(&guardrail, subject::FEED, &subject::heartbeat("portfolio"), |beat: &Heartbeat| {
+        i64::from(beat.pid) == i64::from(hung)
+    })
+    .await;
+    freeze(hung);
     let asked = command("portfolio", 1);
     let sequence = ask(&guardrail, &asked).await;
     ask(&guardrail, &asked).await;

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
-use common::{Up, run, signal, spark, text, wait_for};
+use common::{Up, freeze, run, signal, spark, text, wait_for};
 use nix::sys::signal::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
@@ -113,7 +113,7 @@ fn a_person_watches_a_system_in_a_terminal_and_a_program_gets_one_picture() {
 
     // Stopped, not dead: nothing ends the connection, only the silence tells.
     let gateway = up.pid_of("gateway", None);
-    signal(gateway, Signal::SIGSTOP);
+    freeze(gateway);
     screen.wait("it says that it hears nothing", |picture| {
         picture.contains("said nothing for") || picture.contains("no connection")
     });

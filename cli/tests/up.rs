@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Up, get, run, signal, text, wait_for};
+use common::{Up, freeze, get, run, signal, text, wait_for};
 use nix::sys::signal::Signal;
 
 #[test]
@@ -38,7 +38,7 @@ fn a_second_ctrl_c_kills_what_does_not_stop() {
     up.remember();
     let feed = up.pid_of("feed", None);
     // Stopped by the system, it cannot take in the request to end.
-    signal(feed, Signal::SIGSTOP);
+    freeze(feed);
     let supervisor = i32::try_from(up.child.id()).unwrap();
     signal(supervisor, Signal::SIGINT);
     up.wait_said("Ctrl-C again kills");

@@ -57,14 +57,27 @@ pub fn free_port() -> u16 {
 
 /// Whether a process is there; one that only waits to be reaped is not.
 pub fn is_alive(pid: i32) -> bool {
-    let there = kill(Pid::from_raw(pid), None).is_ok();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let zombie = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
-    there && !zombie
+    kill(Pid::from_raw(pid), None).is_ok() && state(Path::new(&format!("/proc/{pid}/stat"))) != "Z"
 }
 
 pub fn signal(pid: i32, which: Signal) {
     kill(Pid::from_raw(pid), which).unwrap();
+}
+
+/// Stops a process as a hang would. Returns when each of its threads stands still: a signal that comes before may be taken in first.
+pub fn freeze(pid: i32) {
+    signal(pid, Signal::SIGSTOP);
+    wait_for(&format!("{pid} stands still"), || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_err(|error| error.to_string())?;
+        let states: Vec<String> = threads.flatten().map(|thread| state(&thread.path().join("stat"))).collect();
+        if states.iter().all(|state| state == "T") { Ok(()) } else { Err(states.join(" ")) }
+    });
+}
+
+/// The letter of a process or thread in its `stat`: R, S, T, Z …; empty when it is gone.
+fn state(stat: &Path) -> String {
+    let stat = std::fs::read_to_string(stat).unwrap_or_default();
+    stat.rsplit_once(") ").map(|(_, rest)| rest.chars().take(1).collect()).unwrap_or_default()
 }
 
 /// A running `spark up`. Whatever it started is killed when a test fails.
