@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 const HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, idempotency-key, if-none-match, last-event-id, x-spark-actor");
-const EXPOSED: HeaderValue = HeaderValue::from_static("etag, link, retry-after, x-build-sha, x-spark-status");
+    HeaderValue::from_static("authorization, content-type, if-none-match, last-event-id, x-idempotency-key, x-spark-actor");
+const EXPOSED: HeaderValue = HeaderValue::from_static("etag, link, location, retry-after, x-build-sha, x-spark-status");
 
 /// The origins that may.
 pub(crate) struct Cors {
