@@ -1,6 +1,7 @@
 //! Finding the running system: from flags and the environment, else from what `spark up` wrote into the data folder.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 use spark_nats::{Bus, ConnectOptions, Credentials, Tls};
@@ -168,6 +169,8 @@ pub fn trusting(builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilde
 pub fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::internal(format!("start the runtime: {error}")))?;
+    // Boxed: the runtime's machinery is compiled for each type of result, not again for each of the commands.
+    let command: Pin<Box<dyn Future<Output = _>>> = Box::pin(command);
     let result = runtime.block_on(command);
     runtime.shutdown_timeout(Duration::from_millis(200));
     result

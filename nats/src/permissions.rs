@@ -44,7 +44,7 @@ pub struct User {
 }
 
 static DECLARED: LazyLock<File> = LazyLock::new(|| {
-    toml::from_str(include_str!("../permissions.toml")).expect("permissions.toml is part of the build and tested")
+    toml_edit::de::from_str(include_str!("../permissions.toml")).expect("permissions.toml is part of the build and tested")
 });
 
 /// Every user.

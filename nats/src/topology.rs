@@ -42,8 +42,9 @@ struct Declared {
     deny_delete: bool,
 }
 
-static DECLARED: LazyLock<File> =
-    LazyLock::new(|| toml::from_str(include_str!("../topology.toml")).expect("topology.toml is part of the build and tested"));
+static DECLARED: LazyLock<File> = LazyLock::new(|| {
+    toml_edit::de::from_str(include_str!("../topology.toml")).expect("topology.toml is part of the build and tested")
+});
 
 /// A stream as it is declared, for documents.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -152,7 +152,7 @@ fn decisions_about_money_know_no_floats_and_no_random_order() {
 
 #[test]
 fn one_name_everywhere() {
-    let permissions: toml::Table = read("nats/permissions.toml").parse().unwrap();
+    let permissions: Value = toml_edit::de::from_str(&read("nats/permissions.toml")).unwrap();
     let users: BTreeSet<&str> =
         permissions["user"].as_array().unwrap().iter().map(|user| user["name"].as_str().unwrap()).collect();
     let readme = read("README.md");
@@ -179,7 +179,7 @@ fn runbooks_named_by_rules_exist() {
 }
 
 fn folders() -> Vec<String> {
-    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let manifest: Value = toml_edit::de::from_str(&read("Cargo.toml")).unwrap();
     let members = manifest["workspace"]["members"].as_array().unwrap();
     members.iter().map(|member| member.as_str().unwrap().to_owned()).collect()
 }

@@ -3,12 +3,12 @@
 pub mod backtests;
 mod help;
 pub mod logging;
+mod metrics;
 mod restart;
 pub mod stop;
 
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use spark_bus_schema::telemetry::ProcessState;
 use spark_nats::{Bus, ConnectOptions, Service};
 use tokio_util::sync::CancellationToken;
@@ -59,11 +59,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(8);
 const WORKERS: usize = 2;
 /// How often a broker that is not there is complained about.
 const BROKER_COMPLAINT: Duration = Duration::from_secs(10);
-/// Upper bounds of latency histograms, ms.
-const BUCKETS_MS: &[f64] = &[5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 1_500.0, 2_500.0, 3_000.0, 5_000.0, 10_000.0];
-/// Upper bounds of latency histograms, s.
-const BUCKETS_S: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0];
-
 impl Process {
     /// The name.
     #[must_use]
@@ -117,7 +112,9 @@ fn end_on_panic() {
 
 async fn supervised(process: Process, arguments: &ProcessArgs, global: &Global, config: Config) -> Result<(), Failure> {
     let shutdown = stop::token();
-    serve_metrics(process, arguments)?;
+    if let Some(address) = arguments.metrics {
+        metrics::serve(process.name(), address).await?;
+    }
     let name = process.name();
     tracing::info!(process = name, pid = std::process::id(), version = env!("CARGO_PKG_VERSION"), "starting");
     let bus = connect(process, global, &config).await?;
@@ -239,22 +236,6 @@ fn failed(error: &(dyn std::error::Error + 'static)) -> Failure {
         cause = current.source();
     }
     Failure::internal(message)
-}
-
-fn serve_metrics(process: Process, arguments: &ProcessArgs) -> Result<(), Failure> {
-    let Some(address) = arguments.metrics else { return Ok(()) };
-    let environment = std::env::var("SPARK_ENVIRONMENT").unwrap_or_else(|_| "demo".to_owned());
-    let builder = PrometheusBuilder::new()
-        .with_http_listener(address)
-        .add_global_label("service", process.name())
-        .add_global_label("environment", environment)
-        .set_buckets_for_metric(Matcher::Suffix("_ms".to_owned()), BUCKETS_MS)
-        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS_S));
-    let installed = builder.and_then(PrometheusBuilder::install);
-    installed.map_err(|error| Failure::temporary(format!("metrics on {address}: {error}; name a free port with --metrics")))?;
-    help::describe();
-    metrics::gauge!("spark_up").set(1.0);
-    Ok(())
 }
 
 async fn connect(process: Process, global: &Global, config: &Config) -> Result<Bus, Failure> {

@@ -60,14 +60,14 @@ mod tests {
             [symbol."binance.BTCUSDT"]
             exposure_usd_max = "20000"
         "#;
-        let config: Config = toml::from_str(text).unwrap();
+        let config: Config = toml_edit::de::from_str(text).unwrap();
         assert_eq!(config.validate(), Vec::<String>::new());
         assert_eq!(config.default.notional_usd_max, Decimal::from(5_000));
         assert_eq!(config.default.exposure_usd_max, Decimal::from(50_000));
         assert_eq!(config.limits().strategy["demo"].capital_usd, Some(Decimal::from(1_000)));
-        let wrong: Config = toml::from_str("[default]\nnotional_usd_max = \"-1\"").unwrap();
+        let wrong: Config = toml_edit::de::from_str("[default]\nnotional_usd_max = \"-1\"").unwrap();
         assert!(wrong.validate()[0].contains("default.notional_usd_max = \"-1\""), "{:?}", wrong.validate());
-        assert!(toml::from_str::<Config>("[default]\nnotional = \"1\"").is_err());
+        assert!(toml_edit::de::from_str::<Config>("[default]\nnotional = \"1\"").is_err());
         assert_eq!(Config::default().validate(), Vec::<String>::new());
     }
 }

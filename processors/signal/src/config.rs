@@ -119,7 +119,8 @@ mod tests {
     #[test]
     fn every_mistake_is_named_with_what_would_be_right() {
         let check = |text: &str, want: &str| {
-            let wrong = toml::from_str::<Config>(text).map_or_else(|error| vec![error.to_string()], |config| config.validate());
+            let wrong =
+                toml_edit::de::from_str::<Config>(text).map_or_else(|error| vec![error.to_string()], |config| config.validate());
             assert!(wrong.iter().any(|line| line.contains(want)), "{text}: {wrong:?}");
         };
         check("model_hash = \"abc\"", "model_hash = \"abc\": not a SHA-256; write the 64 characters");

@@ -131,7 +131,7 @@ impl Model {
         if text.len() > FILE_BYTES_MAX {
             return Err(Problem(vec![format!("{} bytes; a model has at most {FILE_BYTES_MAX}", text.len())]));
         }
-        let file: File = toml::from_str(text).map_err(|error| Problem(vec![error.to_string().trim_end().to_owned()]))?;
+        let file: File = toml_edit::de::from_str(text).map_err(|error| Problem(vec![error.to_string().trim_end().to_owned()]))?;
         let mistakes = file.mistakes();
         if !mistakes.is_empty() {
             return Err(Problem(mistakes));
