@@ -9,6 +9,7 @@ use spark_bus_schema::session::{Calendar, Day};
 use spark_bus_schema::telemetry::PROCESSES;
 
 use crate::http::cors::is_origin;
+use crate::http::host::is_name;
 use crate::view::Limits;
 
 /// Who may read.
@@ -58,6 +59,9 @@ pub struct Config {
     pub streams_per_client_max: u32,
     /// Origins of other people's pages that may use the API, e.g. `https://desk.example`; none when nothing is said.
     pub cors_origins: Vec<String>,
+    /// Further names that it may be called by where reading is open on loopback, e.g. of a proxy in front of it that passes
+    /// on its own; addresses and `localhost` always may.
+    pub hosts: Vec<String>,
     /// Certificate chain (PEM) for TLS at the gateway's own port; `tls_key_file` belongs to it. Another file in its place is
     /// used within seconds.
     pub tls_cert_file: Option<PathBuf>,
@@ -99,6 +103,7 @@ impl Default for Config {
             streams_max: 2_048,
             streams_per_client_max: 256,
             cors_origins: Vec::new(),
+            hosts: Vec::new(),
             tls_cert_file: None,
             tls_key_file: None,
             request_timeout_ms: 10_000,
@@ -144,6 +149,9 @@ impl Config {
         }
         for origin in self.cors_origins.iter().filter(|origin| !is_origin(origin)) {
             problems.push(format!("cors_origins = {origin:?}: not an origin; \"https://desk.example\" would be right"));
+        }
+        for host in self.hosts.iter().filter(|host| !is_name(host)) {
+            problems.push(format!("hosts = {host:?}: not a name without a port; \"desk.example\" would be right"));
         }
         let alone = match (&self.tls_cert_file, &self.tls_key_file) {
             (Some(_), None) => Some(("tls_cert_file", "tls_key_file")),
@@ -216,6 +224,7 @@ mod tests {
         check(|config| config.streams_max = 100_000, "streams_max = 100000");
         check(|config| config.streams_per_client_max = 0, "streams_per_client_max = 0");
         check(|config| config.cors_origins = vec!["*".into()], "cors_origins = \"*\"");
+        check(|config| config.hosts = vec!["desk.example:80".into()], "hosts = \"desk.example:80\"");
         check(|config| config.tls_cert_file = Some("a.pem".into()), "tls_key_file is not");
         check(|config| config.tls_key_file = Some("a.pem".into()), "tls_cert_file is not");
         check(|config| config.request_timeout_ms = 1, "request_timeout_ms = 1");

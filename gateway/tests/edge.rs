@@ -93,13 +93,13 @@ async fn a_client_that_was_away_too_long_or_in_another_run_gets_the_whole_pictur
 #[tokio::test]
 async fn heads_and_bodies_that_are_too_large_are_refused_with_their_own_status() {
     let gateway = gateway(roomy(), None).await;
-    let huge = format!("GET /health HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n", "x".repeat(2 * HEAD_BYTES_MAX));
+    let huge = format!("GET /health HTTP/1.1\r\nHost: localhost\r\nX-Large: {}\r\n\r\n", "x".repeat(2 * HEAD_BYTES_MAX));
     assert_eq!(raw(gateway.address, huge.as_bytes()).await.status, 431);
-    let many = format!("GET /health HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
+    let many = format!("GET /health HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "a: b\r\n".repeat(200));
     assert_eq!(raw(gateway.address, many.as_bytes()).await.status, 431);
-    let told = "POST /api/exec/order HTTP/1.1\r\nHost: x\r\nContent-Length: 10485760\r\n\r\n".to_owned();
+    let told = "POST /api/exec/order HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10485760\r\n\r\n".to_owned();
     assert_eq!(raw(gateway.address, (told + &"x".repeat(1 << 20)).as_bytes()).await.status, 413);
-    let mut chunks = "POST /api/exec/order HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    let mut chunks = "POST /api/exec/order HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
     for _ in 0..20 {
         chunks += &format!("2000\r\n{}\r\n", "x".repeat(0x2000));
     }
@@ -119,7 +119,7 @@ async fn whoever_sends_slowly_is_cut_off_and_others_are_served_meanwhile() {
     let mut head = TcpStream::connect(gateway.address).await.unwrap();
     head.write_all(b"GET /health HTTP/1.1\r\nX-Slow: ").await.unwrap();
     let mut body = TcpStream::connect(gateway.address).await.unwrap();
-    body.write_all(b"POST /api/exec/order HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{").await.unwrap();
+    body.write_all(b"POST /api/exec/order HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{").await.unwrap();
     assert_eq!(get(gateway.address, "/health").await.status, 200);
     let begun = tokio::time::Instant::now();
     assert_eq!(bounded("an answer to half a body", read(body)).await.status, 408);
@@ -140,7 +140,7 @@ async fn whoever_sends_slowly_is_cut_off_and_others_are_served_meanwhile() {
 async fn a_flood_is_answered_with_429_then_its_connection_is_closed_and_other_clients_are_served() {
     let limits = Config { rate_per_second: 1, rate_burst: 4, ..Config::default() };
     let gateway = gateway(limits, None).await;
-    let one = "GET /api/prices HTTP/1.1\r\nHost: x\r\n\r\n";
+    let one = "GET /api/prices HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let answer = raw(gateway.address, one.repeat(1_000).as_bytes()).await;
     let all = answer.head + &answer.body;
     let (ok, many) = (all.matches("HTTP/1.1 200").count(), all.matches("HTTP/1.1 429").count());
@@ -187,4 +187,19 @@ async fn other_peoples_pages_may_read_only_where_they_are_named() {
     let other = request(named.address, "GET /api/prices", &[("Origin", "https://other.example")]).await;
     assert_eq!((other.status, other.header("access-control-allow-origin")), (200, None));
     assert_eq!(send(named.address, "OPTIONS /api/prices", &[], "").await.status, 405);
+}
+
+#[tokio::test]
+async fn a_page_whose_name_was_made_to_point_here_reads_nothing() {
+    let gateway = gateway(Config { hosts: vec!["desk.example".into()], ..roomy() }, None).await;
+    for path in ["/", "/api/portfolio", "/api/stream", "/metrics"] {
+        let called = |name: &str| format!("GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+        let answer = raw(gateway.address, called("evil.example:4001").as_bytes()).await;
+        assert_eq!(answer.status, 421, "{path} {}", answer.head);
+        assert!(answer.body.contains("urn:spark:problem:host") && answer.body.contains("gateway.hosts"), "{}", answer.body);
+    }
+    for name in ["localhost:4001", "desk.example"] {
+        let called = format!("GET /api/portfolio HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw(gateway.address, called.as_bytes()).await.status, 200, "{name}");
+    }
 }

@@ -45,7 +45,7 @@ async fn innocent(port: u16, stop: Arc<AtomicBool>) -> (u64, u64) {
     let mut beats = tokio::time::interval(Duration::from_millis(200));
     while !stop.load(Ordering::Acquire) {
         beats.tick().await;
-        let request = b"GET /api/prices HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let request = b"GET /api/prices HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let got = answers(connect([127, 0, 3, 1], port).await, request).await;
         if got == [200] { served += 1 } else { refused += 1 }
     }
@@ -64,13 +64,14 @@ async fn attack(port: u16, stop: Arc<AtomicBool>) -> [u64; 3] {
     let huge = format!("GET / HTTP/1.1\r\nX-Huge: {}\r\n\r\n", "x".repeat(1 << 20));
     assert_eq!(answers(connect(FROM, port).await, huge.as_bytes()).await, [431]);
     let body =
-        [b"POST /api/actions HTTP/1.1\r\nHost: x\r\nContent-Length: 10485760\r\n\r\n".as_slice(), &vec![b'x'; 10 << 20]].concat();
+        [b"POST /api/actions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10485760\r\n\r\n".as_slice(), &vec![b'x'; 10 << 20]]
+            .concat();
     assert_eq!(answers(connect(FROM, port).await, &body).await, [413]);
-    let head = b"POST /api/actions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nA00000\r\n".as_slice();
+    let head = b"POST /api/actions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nA00000\r\n".as_slice();
     let chunked = [head, &vec![b'x'; 10 << 20], b"\r\n0\r\n\r\n"].concat();
     assert_eq!(answers(connect(FROM, port).await, &chunked).await, [413]);
     // 10 000 requests a second: a hundred, every hundredth of a second, over as many connections as it takes.
-    let flood = b"GET /api/prices HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let flood = b"GET /api/prices HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     let [served, refused, other] = [0; 3].map(AtomicU64::new);
     let mut beats = tokio::time::interval(Duration::from_millis(10));
     while !stop.load(Ordering::Acquire) {
@@ -127,7 +128,7 @@ async fn a_crowd_gets_every_beat_whoever_is_stuck_or_attacks() {
     let slow = "the stuck WebSocket client is disconnected";
     until(slow, LIMIT, async || {
         let mut socket = connect([127, 0, 3, 2], port).await;
-        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).await.map_err(|error| error.to_string())?;
         let line = text.lines().find(|line| line.starts_with("spark_gateway_refused_total") && line.contains("\"slow\""));

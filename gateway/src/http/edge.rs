@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use tower_service::Service;
 
 use super::cors::Cors;
+use super::host::Hosts;
 use super::limit::{self, REFUSED_BURSTS_MAX, Refusal};
 use super::problem::{self, Problem};
 use super::server::Peer;
@@ -40,6 +41,7 @@ pub struct Edge {
     router: Router,
     pub(super) app: Arc<App>,
     cors: Arc<Cors>,
+    hosts: Arc<Hosts>,
 }
 
 /// What is known of one connection.
@@ -68,7 +70,8 @@ struct Path {
 impl Edge {
     pub(super) fn new(router: Router, app: Arc<App>) -> Self {
         let cors = Arc::new(Cors::new(&app.config.cors_origins));
-        Self { router, app, cors }
+        let hosts = Arc::new(Hosts::new(&app.config));
+        Self { router, app, cors, hosts }
     }
 
     /// The answer to one request.
@@ -94,7 +97,7 @@ impl Edge {
         response
     }
 
-    /// What needs no look at routes: the rate, and a body that is too large by its own word.
+    /// What needs no look at routes: the rate, the name it is called by, and a body that is too large by its own word.
     fn refuse(&self, connection: &Connection, path: Path, request: &Request<Incoming>) -> Option<Response> {
         let stops_everything = request.uri().path() == KILL_SWITCH && access::may(&self.app, request.headers(), Role::Operator);
         if !stops_everything {
@@ -103,6 +106,9 @@ impl Edge {
                 return Some(self.too_many(connection, wait));
             }
             connection.refused.store(0, Ordering::Relaxed);
+        }
+        if let Some(problem) = self.hosts.refuse(request.uri(), request.headers()) {
+            return Some(problem.into_response());
         }
         declared(request.headers()).and_then(|length| self.too_large(length))
     }

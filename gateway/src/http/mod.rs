@@ -11,6 +11,7 @@ mod doc;
 mod docs;
 pub mod edge;
 mod exec;
+pub(crate) mod host;
 mod input;
 pub mod limit;
 mod live;

@@ -18,6 +18,7 @@ pub(crate) const KINDS: [(&str, &str); KINDS_COUNT] = [
     ("bad-value", "a parameter, a header or the body cannot be used: `where` says which"),
     ("body-time", "the body did not come in time"),
     ("confirmation-required", "it must be confirmed; nothing was changed, and the problem's other members say what would be"),
+    ("host", "the gateway is called by a name that is not its own"),
     ("idempotency-key", "`X-Idempotency-Key` is missing, or cannot be used"),
     ("key-used", "the idempotency key belongs to another request"),
     ("ledger-away", "the ledger cannot be asked, and it would have to be"),
@@ -56,7 +57,7 @@ pub(crate) const KINDS: [(&str, &str); KINDS_COUNT] = [
     ("wrong-method", "the path knows other methods: `Allow` names them"),
     ("wrong-tokens", "so many wrong tokens came from this address that the next one is not looked at yet"),
 ];
-const KINDS_COUNT: usize = 42;
+const KINDS_COUNT: usize = 43;
 /// What the `type` of a problem begins with.
 pub(crate) const URN: &str = "urn:spark:problem:";
 

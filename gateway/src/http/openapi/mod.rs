@@ -49,7 +49,7 @@ parameters are errors. Numbers of money are exact decimals.
 **Conditional requests.** Views carry an `ETag` that changes when what they show does; ages and the gateway's clock do not count. \
 With `If-None-Match` the answer is 304 while nothing has changed. Caches are told not to keep answers: the client does.
 
-**Limits** are in the answers: 429 with `Retry-After`, 413, 408, 504.";
+**Limits** are in the answers: 429 with `Retry-After`, 413, 408, 504; 421 where it is called by another name than its own.";
 
 /// The document itself, as an answer.
 pub(super) struct Document;

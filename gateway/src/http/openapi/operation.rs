@@ -182,7 +182,9 @@ fn problems(route: &Route) -> BTreeMap<u16, BTreeSet<&'static str>> {
     for (status, kind) in &route.doc.problems {
         add(*status, kind);
     }
-    for (status, kind) in [(400, "bad-value"), (413, "too-large"), (408, "body-time"), (429, "rate-limit"), (500, "render")] {
+    for (status, kind) in
+        [(400, "bad-value"), (413, "too-large"), (408, "body-time"), (421, "host"), (429, "rate-limit"), (500, "render")]
+    {
         add(status, kind);
     }
     if !route.doc.is_endless {
