@@ -80,11 +80,19 @@ impl System {
             if let Ok(Some(status)) = self.up.try_wait() {
                 panic!("spark up ended with {status}:\n{}", self.printed());
             }
-            if self.run_file().is_some() && self.get("/health").await.is_ok() {
+            if self.run_file().is_some() && self.get("/health").await.is_ok() && self.is_simulator_there().await {
                 return;
             }
             assert!(start.elapsed() < START_LIMIT, "not up within {START_LIMIT:?}:\n{}", self.printed());
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether the simulator answers, where there is one: it reads its recordings first.
+    async fn is_simulator_there(&self) -> bool {
+        match self.run()["simulator"].as_str() {
+            Some(base) => self.http.get(format!("{base}/sim/faults")).send().await.is_ok(),
+            None => true,
         }
     }
 
